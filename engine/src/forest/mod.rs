@@ -1,0 +1,5 @@
+//! The mathematics of a forest: no threads, no IO, no dataflow.
+
+mod rows;
+
+pub use rows::{BinnedRows, SKIPPED, Segment, Shape};

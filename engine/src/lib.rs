@@ -1,0 +1,4 @@
+//! Learns random forests over parquet. Silent: knows no screen and no host names.
+
+pub mod dataset;
+pub mod forest;

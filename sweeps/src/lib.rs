@@ -1,0 +1,1 @@
+//! Experiments: what to run, in which order, and what it means.
