@@ -73,9 +73,9 @@ impl Schema {
     /// Names of the features, in the order of the feature index.
     pub fn feature_names(&self) -> Vec<String> {
         match self {
-            Schema::Fractal => ["z", "Intensity", "Red", "Green", "Blue", "Infrared", "ndvi"]
-                .map(String::from)
-                .to_vec(),
+            Schema::Fractal => {
+                ["z", "Intensity", "Red", "Green", "Blue", "Infrared", "ndvi"].map(String::from).to_vec()
+            }
             Schema::Columns { features, .. } => features.clone(),
         }
     }
@@ -196,15 +196,7 @@ impl Default for DataSpec {
 
 impl Default for ForestSpec {
     fn default() -> Self {
-        ForestSpec {
-            trees: 40,
-            depth: 6,
-            bins: 32,
-            features_per_node: None,
-            min_instances: 1,
-            min_gain: 0.0,
-            seed: 62,
-        }
+        ForestSpec { trees: 40, depth: 6, bins: 32, features_per_node: None, min_instances: 1, min_gain: 0.0, seed: 62 }
     }
 }
 

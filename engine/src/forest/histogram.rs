@@ -1,0 +1,244 @@
+//! [`LevelHistogram`]: what one thread counted in a pass. [`Owner`]: adds the counts of all threads and splits.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::grower::{Grower, NodeSplit, Pass, PassTree};
+use super::split::{best_split, class_counts};
+use super::{ForestError, Shape};
+
+/// Most counters in one [`TreeBlock`]: 1 MiB.
+const BLOCK_COUNTERS: usize = 1 << 18;
+
+/// Counters of one tree, or a part of them: slot-major, then feature, bin, class. Blocks of a pass add up, in any order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeBlock {
+    /// Index of the tree.
+    pub tree: u32,
+    /// Where in the tree's counters the block begins.
+    pub offset: u64,
+    /// Bag weights.
+    pub counts: Vec<u32>,
+}
+
+/// What one thread counted in a pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LevelHistogram {
+    /// Rows scanned.
+    pub rows: u64,
+    /// One or more blocks for each tree of the pass.
+    pub blocks: Vec<TreeBlock>,
+}
+
+impl LevelHistogram {
+    /// Bytes of counters.
+    pub fn bytes(&self) -> u64 {
+        self.blocks.iter().map(|b| b.counts.len() as u64 * 4).sum()
+    }
+
+    /// Adds the counters of one tree, cut into blocks that travel well.
+    pub(super) fn push(&mut self, tree: u32, counts: Vec<u32>) {
+        if counts.len() <= BLOCK_COUNTERS {
+            return self.blocks.push(TreeBlock { tree, offset: 0, counts });
+        }
+        for (i, part) in counts.chunks(BLOCK_COUNTERS).enumerate() {
+            let offset = (i * BLOCK_COUNTERS) as u64;
+            self.blocks.push(TreeBlock { tree, offset, counts: part.to_vec() });
+        }
+    }
+}
+
+/// The thread that adds up and splits a tree, of `peers` threads.
+pub fn owner_of(tree: u32, peers: usize) -> usize {
+    tree as usize % peers.max(1)
+}
+
+/// Counters that are narrow until a sum needs more.
+#[derive(Clone, Debug)]
+enum Counters {
+    Narrow(Vec<u32>),
+    Wide(Vec<u64>),
+}
+
+impl Counters {
+    fn add(&mut self, offset: usize, block: &[u32]) {
+        if let Counters::Narrow(sums) = self {
+            let sums = &mut sums[offset..offset + block.len()];
+            let mut overflow = false;
+            for (sum, &count) in sums.iter_mut().zip(block) {
+                let (s, o) = sum.overflowing_add(count);
+                *sum = s;
+                overflow |= o;
+            }
+            if !overflow {
+                return;
+            }
+            for (sum, &count) in sums.iter_mut().zip(block) {
+                *sum = sum.wrapping_sub(count);
+            }
+            *self = Counters::Wide(self.to_wide());
+        }
+        if let Counters::Wide(sums) = self {
+            for (sum, &count) in sums[offset..].iter_mut().zip(block) {
+                *sum += u64::from(count);
+            }
+        }
+    }
+
+    fn to_wide(&self) -> Vec<u64> {
+        match self {
+            Counters::Narrow(v) => v.iter().map(|&c| u64::from(c)).collect(),
+            Counters::Wide(v) => v.clone(),
+        }
+    }
+
+    /// Part of the counters, as narrow as it is.
+    fn part(&self, range: std::ops::Range<usize>) -> Counters {
+        match self {
+            Counters::Narrow(v) => Counters::Narrow(v[range].to_vec()),
+            Counters::Wide(v) => Counters::Wide(v[range].to_vec()),
+        }
+    }
+
+    /// `self` − `other`, where no counter of `other` is larger.
+    fn minus(self, other: &Counters) -> Counters {
+        match (self, other) {
+            (Counters::Narrow(mut a), Counters::Narrow(b)) => {
+                a.iter_mut().zip(b).for_each(|(a, b)| *a -= b);
+                Counters::Narrow(a)
+            }
+            (a, b) => {
+                let (mut a, b) = (a.to_wide(), b.to_wide());
+                a.iter_mut().zip(&b).for_each(|(a, b)| *a -= b);
+                Counters::Wide(a)
+            }
+        }
+    }
+}
+
+/// Adds the counts of all threads for the trees it owns, keeps parents, and finds splits.
+#[derive(Debug)]
+pub struct Owner {
+    shape: Shape,
+    index: usize,
+    peers: usize,
+    /// Sums of the current pass, by tree.
+    sums: HashMap<u32, Counters>,
+    /// Histograms of the level before, by (tree, node).
+    parents: HashMap<(u32, u32), Counters>,
+}
+
+impl Owner {
+    /// Owner of the trees with [`owner_of`]`(tree, peers)` = `index`.
+    pub fn new(shape: Shape, index: usize, peers: usize) -> Self {
+        Owner { shape, index, peers, sums: HashMap::new(), parents: HashMap::new() }
+    }
+
+    /// Adds a block of any thread.
+    pub fn add(&mut self, pass: &Pass, block: TreeBlock) -> Result<(), ForestError> {
+        let wrong = |what: &str| ForestError::OutOfStep(format!("{what} (tree {})", block.tree));
+        if owner_of(block.tree, self.peers) != self.index {
+            return Err(wrong("counts reached a thread that does not own their tree"));
+        }
+        let found = pass.trees.binary_search_by_key(&block.tree, |t| t.tree);
+        let tree = &pass.trees[found.map_err(|_| wrong("counts of a tree that the pass does not count"))?];
+        let len = tree.slots.len() * pass.slot_counters(self.shape);
+        let offset = usize::try_from(block.offset).unwrap_or(usize::MAX);
+        if offset.checked_add(block.counts.len()).is_none_or(|end| end > len) {
+            return Err(wrong("counts beyond the slots of their tree"));
+        }
+        if block.counts.len() == len && !self.sums.contains_key(&block.tree) {
+            self.sums.insert(block.tree, Counters::Narrow(block.counts));
+        } else {
+            let sums = self.sums.entry(block.tree).or_insert_with(|| Counters::Narrow(vec![0; len]));
+            sums.add(offset, &block.counts);
+        }
+        Ok(())
+    }
+
+    /// Decides every open node of the pass in the trees it owns, once the blocks of all threads were added.
+    pub fn split(&mut self, grower: &Grower, pass: &Pass) -> Result<Vec<NodeSplit>, ForestError> {
+        let mut decisions = Vec::new();
+        let mut kept = HashMap::new();
+        for tree in &pass.trees {
+            if owner_of(tree.tree, self.peers) != self.index {
+                continue;
+            }
+            self.split_tree(grower, pass, tree, &mut decisions, &mut kept)?;
+        }
+        self.sums.clear();
+        // Histograms of a level are kept only if it was one pass, and then all of the level before were used.
+        self.parents = kept;
+        Ok(decisions)
+    }
+
+    fn split_tree(
+        &mut self,
+        grower: &Grower,
+        pass: &Pass,
+        tree: &PassTree,
+        decisions: &mut Vec<NodeSplit>,
+        kept: &mut HashMap<(u32, u32), Counters>,
+    ) -> Result<(), ForestError> {
+        let slot_len = pass.slot_counters(self.shape);
+        let sums = self.sums.remove(&tree.tree);
+        let sums = sums.unwrap_or_else(|| Counters::Narrow(vec![0; tree.slots.len() * slot_len]));
+        for (i, slot) in tree.slots.iter().enumerate() {
+            let own = sums.part(i * slot_len..(i + 1) * slot_len);
+            if slot.sibling_open {
+                let parent = self.parents.remove(&(tree.tree, slot.node >> 1)).ok_or_else(|| {
+                    let text = format!("the parent of node {} of tree {} was not kept", slot.node, tree.tree);
+                    ForestError::OutOfStep(text)
+                })?;
+                let sibling = parent.minus(&own);
+                let features: Vec<u8> = (0..self.shape.features).map(|f| f as u8).collect();
+                let decision = self.decide(grower, pass, tree.tree, slot.node ^ 1, &features, &sibling);
+                if pass.keep && decision.split.is_some() {
+                    kept.insert((tree.tree, slot.node ^ 1), sibling);
+                }
+                decisions.push(decision);
+            }
+            if slot.open {
+                let features = pass.features_of(grower, tree.tree, slot);
+                let decision = self.decide(grower, pass, tree.tree, slot.node, &features, &own);
+                if pass.keep && decision.split.is_some() {
+                    kept.insert((tree.tree, slot.node), own);
+                }
+                decisions.push(decision);
+            }
+        }
+        Ok(())
+    }
+
+    fn decide(
+        &self,
+        grower: &Grower,
+        pass: &Pass,
+        tree: u32,
+        node: u32,
+        features: &[u8],
+        counters: &Counters,
+    ) -> NodeSplit {
+        let subset = grower.feature_subset(tree, node);
+        let may_split = grower.params().trees[tree as usize].depth > pass.level;
+        let len = self.shape.bins * self.shape.classes;
+        let places = || features.iter().enumerate().filter(|(_, f)| subset.contains(f));
+        let rule = grower.split_rule();
+        let (counts, split) = match counters {
+            Counters::Narrow(c) => {
+                let counts = class_counts(&c[..len], self.shape.classes);
+                let candidates = places().map(|(i, &f)| (f, &c[i * len..(i + 1) * len]));
+                let split = may_split.then(|| best_split(self.shape, rule, &counts, candidates)).flatten();
+                (counts, split)
+            }
+            Counters::Wide(c) => {
+                let counts = class_counts(&c[..len], self.shape.classes);
+                let candidates = places().map(|(i, &f)| (f, &c[i * len..(i + 1) * len]));
+                let split = may_split.then(|| best_split(self.shape, rule, &counts, candidates)).flatten();
+                (counts, split)
+            }
+        };
+        NodeSplit { tree, node, counts, split }
+    }
+}

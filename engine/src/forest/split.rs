@@ -1,0 +1,131 @@
+//! [`best_split`]: the split of a node that lowers its Gini impurity most.
+
+use serde::{Deserialize, Serialize};
+
+use super::Shape;
+
+/// A split: rows whose bin of `feature` is at most `bin` go left.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Split {
+    /// Index of the feature.
+    pub feature: u8,
+    /// Last bin that goes left.
+    pub bin: u8,
+    /// Gini impurity of the node less the weighted mean of its children's.
+    pub gain: f64,
+    /// Bag weight of each class on the left.
+    pub left: Vec<u64>,
+}
+
+/// What a split must satisfy.
+#[derive(Clone, Copy, Debug)]
+pub struct SplitRule {
+    /// Least bag weight of a child; at least 1.
+    pub min_instances: u64,
+    /// Least gain.
+    pub min_gain: f64,
+}
+
+/// Bag weights of each class in a histogram of one feature, `bins × classes` counters, bin-major.
+pub(super) fn class_counts<T: Copy + Into<u64>>(feature: &[T], classes: usize) -> Vec<u64> {
+    let mut counts = vec![0; classes];
+    for bin in feature.chunks_exact(classes) {
+        for (sum, &c) in counts.iter_mut().zip(bin) {
+            *sum += c.into();
+        }
+    }
+    counts
+}
+
+/// Whether a node with these class counts can have a split at all: two classes, and weight enough for two children.
+pub(super) fn may_split(counts: &[u64], min_instances: u64) -> bool {
+    let weight: u64 = counts.iter().sum();
+    counts.iter().filter(|&&c| c > 0).count() > 1 && weight >= 2 * min_instances.max(1)
+}
+
+/// The best split of a node over `candidates`, ascending pairs of (feature, its `bins × classes` counters, bin-major).
+///
+/// Spark MLlib's rule (`RandomForest.binsToBestSplit`, `Gini`): a split is valid if each child has
+/// [`SplitRule::min_instances`] and the gain reaches [`SplitRule::min_gain`]; the largest gain wins, the lowest
+/// (feature, bin) among equals; a gain of 0 makes a leaf.
+///
+/// With class counts l and r of the children, n = Σl + Σr and c = l + r, the gain is
+/// (Σl²/Σl + Σr²/Σr − Σc²/n) / n. The sums of squares are exact integers, and each division and addition is one IEEE
+/// operation in a fixed order, so every machine finds the same split with the same bits.
+pub fn best_split<'a, T: Copy + Into<u64> + 'a>(
+    shape: Shape,
+    rule: SplitRule,
+    counts: &[u64],
+    candidates: impl Iterator<Item = (u8, &'a [T])>,
+) -> Option<Split> {
+    let min_instances = rule.min_instances.max(1);
+    if !may_split(counts, min_instances) {
+        return None;
+    }
+    let total: u64 = counts.iter().sum();
+    let mut best: Option<(f64, u8, u8)> = None;
+    let mut left = vec![0u64; shape.classes];
+    let mut best_left = Vec::new();
+    for (feature, histogram) in candidates {
+        left.fill(0);
+        let mut left_total = 0u64;
+        for bin in 0..shape.bins - 1 {
+            let added = &histogram[bin * shape.classes..(bin + 1) * shape.classes];
+            let before = left_total;
+            for (sum, &c) in left.iter_mut().zip(added) {
+                *sum += c.into();
+                left_total += c.into();
+            }
+            let right_total = total - left_total;
+            // An empty bin repeats the split before it, which wins the tie.
+            if left_total == before || left_total < min_instances {
+                continue;
+            }
+            if right_total < min_instances {
+                break;
+            }
+            let (left_squares, right_squares) = squares(&left, counts, total);
+            let score = left_squares / left_total as f64 + right_squares / right_total as f64;
+            if best.is_none_or(|(s, ..)| score > s) {
+                best = Some((score, feature, bin as u8));
+                best_left.clone_from(&left);
+            }
+        }
+    }
+    let (score, feature, bin) = best?;
+    let (own_squares, _) = squares(counts, counts, total);
+    let n = total as f64;
+    let gain = (score - own_squares / n) / n;
+    // Rounding can show a gain where there is none: it is 0 exactly if the children are mixed as their parent is.
+    let left_total: u64 = best_left.iter().sum();
+    let proportional = best_left
+        .iter()
+        .zip(counts)
+        .all(|(&l, &c)| u128::from(l) * u128::from(total) == u128::from(c) * u128::from(left_total));
+    if proportional || gain <= 0.0 || gain < rule.min_gain {
+        return None;
+    }
+    Some(Split { feature, bin, gain, left: best_left })
+}
+
+/// Sums of squares of `left` and of `counts` − `left`, exact before they are rounded once.
+#[inline]
+fn squares(left: &[u64], counts: &[u64], total: u64) -> (f64, f64) {
+    // A sum of squares is at most the square of the sum.
+    if total <= u64::from(u32::MAX) {
+        let (mut l2, mut r2) = (0u64, 0u64);
+        for (&l, &c) in left.iter().zip(counts) {
+            l2 += l * l;
+            r2 += (c - l) * (c - l);
+        }
+        (l2 as f64, r2 as f64)
+    } else {
+        let (mut l2, mut r2) = (0u128, 0u128);
+        for (&l, &c) in left.iter().zip(counts) {
+            let (l, r) = (u128::from(l), u128::from(c - l));
+            l2 += l * l;
+            r2 += r * r;
+        }
+        (l2 as f64, r2 as f64)
+    }
+}

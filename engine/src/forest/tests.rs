@@ -1,0 +1,147 @@
+//! Tests over the whole of growing: several counters and owners, groups, siblings, sameness.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A small fast generator for test data (xorshift64*), so that rows need no dependency.
+pub(super) struct Noise(pub(super) u64);
+
+impl Noise {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
+    }
+
+    pub(super) fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+}
+
+/// Rows whose label follows from their bins with some noise; about one in `skip` is skipped.
+pub(super) fn rows(shape: Shape, segments: &[(u64, u64, usize)], skip: usize, seed: u64) -> BinnedRows {
+    let mut noise = Noise(seed * 2 + 1);
+    let mut rows = BinnedRows::new(shape.features);
+    for &(file_key, first_row, count) in segments {
+        rows.segments.push(Segment { file_key, first_row, start: rows.rows(), rows: count });
+        for _ in 0..count {
+            let bins: Vec<u8> = (0..shape.features).map(|_| noise.below(shape.bins) as u8).collect();
+            let signal = usize::from(bins[0]) * 2 + usize::from(bins[shape.features / 2]) + noise.below(shape.bins);
+            let label = (signal * shape.classes / (4 * shape.bins)).min(shape.classes - 1) as u8;
+            rows.bytes.extend(&bins);
+            rows.bytes.push(if skip > 0 && noise.below(skip) == 0 { SKIPPED } else { label });
+        }
+    }
+    rows
+}
+
+/// Grows with `parts.len()` threads, thread i counting `parts[i]`, blocks delivered in an odd order.
+pub(super) fn grow(parts: &[Vec<BinnedRows>], mut grower: Grower, set: InstructionSet) -> Vec<Tree> {
+    let peers = parts.len();
+    let mut counters: Vec<Counter> = (0..peers).map(|_| Counter::new(grower.shape(), set)).collect();
+    let mut owners: Vec<Owner> = (0..peers).map(|i| Owner::new(grower.shape(), i, peers)).collect();
+    while let Some(pass) = grower.next_pass().unwrap() {
+        let mut blocks = Vec::new();
+        for (counter, rows) in counters.iter_mut().zip(parts) {
+            blocks.extend(counter.count(rows, &grower, &pass).blocks);
+        }
+        blocks.reverse();
+        for block in blocks {
+            owners[owner_of(block.tree, peers)].add(&pass, block).unwrap();
+        }
+        let mut splits: Vec<NodeSplit> = owners.iter_mut().flat_map(|o| o.split(&grower, &pass).unwrap()).collect();
+        splits.reverse();
+        grower.apply(&splits).unwrap();
+    }
+    grower.into_trees()
+}
+
+const SHAPE: Shape = Shape { features: 7, bins: 32, classes: 9 };
+
+#[test]
+fn threads_do_not_matter() {
+    let segments = [(1, 0, 700), (2, 100, 1), (3, 5_000_000_000, 900), (2, 101, 33)];
+    let all = rows(SHAPE, &segments, 50, 1);
+    let grower = || Grower::new(SHAPE, Params::forest(5, 6, 7, 62)).unwrap();
+    let alone = grow_alone(std::slice::from_ref(&all), grower(), InstructionSet::Portable).unwrap();
+    assert!(alone.iter().map(Tree::depth).max() == Some(6));
+    // Each row a thread's own, dealt to 3 threads.
+    let mut parts = vec![Vec::new(); 3];
+    for segment in &all.segments {
+        for i in 0..segment.rows {
+            let mut one = BinnedRows::new(7);
+            one.bytes = all.bytes[(segment.start + i) * 8..][..8].to_vec();
+            one.segments = vec![Segment { first_row: segment.first_row + i as u64, start: 0, rows: 1, ..*segment }];
+            parts[i % 3].push(one);
+        }
+    }
+    assert_eq!(grow(&parts, grower(), InstructionSet::Portable), alone);
+}
+
+#[test]
+fn groups_and_siblings_do_not_matter() {
+    let all = vec![rows(SHAPE, &[(1, 0, 3000)], 0, 2)];
+    let mut params = Params::forest(4, 7, 7, 1);
+    let trees = grow_alone(&all, Grower::new(SHAPE, params.clone()).unwrap(), InstructionSet::Portable).unwrap();
+    // Less than one node, a few nodes, one level of one tree.
+    for budget in [1, 50_000, 400_000] {
+        params.histogram_budget_bytes = budget;
+        let grower = Grower::new(SHAPE, params.clone()).unwrap();
+        assert_eq!(grow_alone(&all, grower, InstructionSet::Portable).unwrap(), trees, "budget {budget}");
+    }
+}
+
+#[test]
+fn nothing_to_learn_from_is_fine() {
+    for (shape, depth, all) in [
+        (SHAPE, 6, vec![]),
+        (SHAPE, 0, vec![rows(SHAPE, &[(1, 0, 100)], 0, 3)]),
+        (SHAPE, 30, vec![rows(SHAPE, &[(1, 0, 1)], 0, 3)]),
+        (SHAPE, 6, vec![rows(SHAPE, &[(1, 0, 100)], 1, 3)]),
+        (Shape { classes: 1, ..SHAPE }, 6, vec![rows(Shape { classes: 1, ..SHAPE }, &[(1, 0, 100)], 0, 3)]),
+        (Shape { bins: 1, ..SHAPE }, 6, vec![rows(Shape { bins: 1, ..SHAPE }, &[(1, 0, 100)], 0, 3)]),
+    ] {
+        let grower = Grower::new(shape, Params::forest(3, depth, 7, 1)).unwrap();
+        let trees = grow_alone(&all, grower, InstructionSet::Portable).unwrap();
+        assert!(trees.iter().all(|t| t.nodes.len() == 1), "{shape:?} depth {depth}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn best_split_is_the_best_of_all(seed in 1u64..1000, bins in 1usize..9, classes in 1usize..5, min_instances in 0u64..9, scale in prop::sample::select(vec![1u64, 1 << 40])) {
+        let mut noise = Noise(seed);
+        let shape = Shape { features: 3, bins, classes };
+        // Three features over the same rows: deal each class's weight to bins.
+        let own: Vec<u64> = (0..classes).map(|_| noise.below(12) as u64).collect();
+        let histograms: Vec<Vec<u64>> = (0..3).map(|_| {
+            let mut h = vec![0; bins * classes];
+            for (class, &n) in own.iter().enumerate() {
+                for _ in 0..n { h[noise.below(bins) * classes + class] += scale; }
+            }
+            h
+        }).collect();
+        let counts: Vec<u64> = own.iter().map(|c| c * scale).collect();
+        let rule = SplitRule { min_instances: min_instances * scale, min_gain: 0.0 };
+        let found = best_split(shape, rule, &counts, histograms.iter().enumerate().map(|(f, h)| (f as u8, &h[..])));
+        // Brute force, with Spark's formula.
+        let gini = |c: &[u64]| { let n: u64 = c.iter().sum(); 1.0 - c.iter().map(|&x| (x as f64 / n as f64).powi(2)).sum::<f64>() };
+        let total: u64 = counts.iter().sum();
+        let mut best: Option<(f64, u8, u8)> = None;
+        for (f, h) in histograms.iter().enumerate() {
+            for b in 0..bins {
+                let left: Vec<u64> = (0..classes).map(|c| (0..=b).map(|i| h[i * classes + c]).sum()).collect();
+                let right: Vec<u64> = counts.iter().zip(&left).map(|(c, l)| c - l).collect();
+                let (l, r) = (left.iter().sum::<u64>(), right.iter().sum::<u64>());
+                if l < rule.min_instances.max(1) || r < rule.min_instances.max(1) { continue; }
+                let gain = gini(&counts) - l as f64 / total as f64 * gini(&left) - r as f64 / total as f64 * gini(&right);
+                if gain > 1e-9 && best.is_none_or(|(g, ..)| gain > g + 1e-12) { best = Some((gain, f as u8, b as u8)); }
+            }
+        }
+        prop_assert_eq!(found.as_ref().map(|s| (s.feature, s.bin)), best.map(|(_, f, b)| (f, b)));
+        if let (Some(s), Some((gain, ..))) = (&found, best) { prop_assert!((s.gain - gain).abs() < 1e-9); }
+    }
+}
