@@ -1,0 +1,93 @@
+//! The pipe on which a worker reports to its runner: its end in the worker, and the lines on it.
+//!
+//! Events travel as they will stand in the journal. Everything else on the pipe is a [`Signal`], told apart by its
+//! first key.
+
+use std::fs::File;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::process;
+use std::sync::{Mutex, PoisonError};
+
+use fractal_logs::{EventSink, FailureKind, RunEvent};
+use serde::{Deserialize, Serialize};
+
+use crate::worker::exit_code;
+
+/// What a worker tells its runner beside events.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "up", rename_all = "snake_case")]
+pub(crate) enum Signal {
+    /// First line: the welcome was read and understood.
+    Joined,
+    /// Nothing new, and alive.
+    Beat,
+    /// Other workers find this one here.
+    Listening {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// Connected to all others.
+    Meshed,
+    /// About to end, and why.
+    Failed {
+        /// Class of the failure.
+        kind: FailureKind,
+        /// One line.
+        message: String,
+    },
+    /// All is done; the process ends now.
+    Finished,
+}
+
+/// One line from a worker.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Line {
+    Event(Box<RunEvent>),
+    Signal(Signal),
+}
+
+impl Line {
+    pub(crate) fn decode(line: &str) -> Result<Line, serde_json::Error> {
+        if line.starts_with(r#"{"up":"#) {
+            serde_json::from_str(line).map(Line::Signal)
+        } else {
+            serde_json::from_str(line).map(|event| Line::Event(Box::new(event)))
+        }
+    }
+}
+
+/// A worker's end of the pipe. An event is on its way when [`EventSink::record`] returns, so none is lost however the
+/// process ends; the price is one `write` of a short line for each.
+#[derive(Debug)]
+pub struct Uplink {
+    pipe: Mutex<File>,
+}
+
+impl Uplink {
+    pub(crate) fn new(pipe: OwnedFd) -> Self {
+        Uplink { pipe: Mutex::new(File::from(pipe)) }
+    }
+
+    pub(crate) fn say(&self, signal: &Signal) {
+        self.write(serde_json::to_string(signal));
+    }
+
+    fn write(&self, line: serde_json::Result<String>) {
+        // Both kinds of line serialise always: string keys only.
+        let Ok(mut line) = line else { return };
+        line.push('\n');
+        let mut pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
+        if pipe.write_all(line.as_bytes()).is_err() {
+            // Nobody listens any more: the runner is gone.
+            process::exit(exit_code::ORPHANED);
+        }
+    }
+}
+
+impl EventSink for Uplink {
+    fn record(&self, event: &RunEvent) {
+        self.write(serde_json::to_string(event));
+    }
+}
