@@ -1,1 +1,28 @@
-//! Files to partitions to columns.
+//! Files to partitions to binned rows. Arrow, parquet and object stores end here.
+//!
+//! [`Source::open`] → [`Source::list`] → [`plan_partitions`] → [`deal`] decide which thread reads what;
+//! [`sample_pieces`] and [`sample_rows`] give the values from which thresholds are fitted; [`Loader::load`] turns a piece
+//! of a file into binned rows.
+
+mod columns;
+mod error;
+mod footer;
+mod labels;
+mod layout;
+mod listing;
+mod load;
+mod moments;
+mod plan;
+mod remote;
+mod sample;
+mod source;
+mod write;
+
+pub use error::{BadFile, Error};
+pub use labels::{LabelMap, MAX_CLASSES};
+pub use listing::{FileEntry, Listing};
+pub use load::{LoadReport, Loader};
+pub use moments::FixedSums;
+pub use plan::{Partition, Piece, deal, plan_partitions};
+pub use sample::{SampleFile, sample_pieces, sample_rows, sample_size};
+pub use source::{Source, upload};

@@ -1,0 +1,103 @@
+//! The rows from which thresholds are fitted: chosen by seed, file and row, hence the same for any number of threads.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use fractal_logs::{Schema, Subset};
+use serde::{Deserialize, Serialize};
+
+use super::error::{Error, Fault};
+use super::layout::check_schema;
+use super::listing::{FileEntry, mix};
+use super::load::{OpenFile, RawGroup};
+use super::plan::{Partition, Piece};
+use super::source::Source;
+
+/// A file to sample, and how many of its rows to aim for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SampleFile {
+    /// Which file.
+    pub file: FileEntry,
+    /// Rows aimed for: the sample's size times the file's share of the sampled bytes.
+    pub quota: u64,
+    /// Row groups read at most.
+    pub row_groups: u64,
+}
+
+/// Rows aimed for when a feature has at most `bins` bins: ten times Spark's max(bins², 10,000), up to 200,000.
+pub fn sample_size(bins: u32) -> u64 {
+    (u64::from(bins).pow(2).max(10_000) * 10).min(200_000)
+}
+
+/// Chooses the train files whose rows are sampled: min(n, max(64, ⌊n / 16⌋)) of n, by seeded hash, in order of name.
+/// Does not depend on how files were cut into partitions.
+pub fn sample_pieces(partitions: &[Partition], bins: u32, seed: u64) -> Vec<SampleFile> {
+    let train = partitions.iter().filter(|partition| partition.subset == Subset::Train);
+    let mut files: Vec<&FileEntry> = train.flat_map(|partition| &partition.pieces).map(|piece| &piece.file).collect();
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    files.dedup();
+    let taken = files.len().min((files.len() / 16).max(64));
+    files.sort_by_cached_key(|file| (mix(seed ^ SALT, file.key), file.key));
+    files.truncate(taken);
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    let bytes: u64 = files.iter().map(|file| file.bytes).sum::<u64>().max(1);
+    let size = u128::from(sample_size(bins));
+    let row_groups = 64u64.div_ceil(taken.max(1) as u64);
+    files
+        .into_iter()
+        .map(|file| {
+            let quota = (size * u128::from(file.bytes)).div_ceil(bytes.into()) as u64;
+            SampleFile { file: file.clone(), quota, row_groups }
+        })
+        .collect()
+}
+
+/// Keeps this use of the hash apart from others with the same seed.
+const SALT: u64 = 0x7361_6d70_6c65;
+
+/// The sampled rows of one file: a column of values for each feature, rows with a null or NaN feature or a null label
+/// left out. A row is taken by a hash of (seed, file, row), about `file.quota` of them.
+///
+/// # Errors
+/// [`Error::File`] for a file that cannot be used.
+pub fn sample_rows(source: &Source, file: &SampleFile, schema: &Schema, seed: u64) -> Result<Vec<Vec<f64>>, Error> {
+    check_schema(schema).map_err(Error::Spec)?;
+    let outcome = catch_unwind(AssertUnwindSafe(|| sample(source, file, schema, seed)));
+    let outcome = outcome.unwrap_or_else(|_| Err(Fault::damage("makes the parquet decoder fail")));
+    outcome.map_err(|fault| fault.at(source.path_of(&file.file)))
+}
+
+fn sample(source: &Source, file: &SampleFile, schema: &Schema, seed: u64) -> Result<Vec<Vec<f64>>, Fault> {
+    let names = schema.feature_names();
+    let piece = Piece { file: file.file.clone(), row_groups: None, first_row: 0, bytes: file.file.bytes };
+    let open = OpenFile::open(source, &piece, schema, true)?;
+    let seed = mix(seed ^ SALT, file.file.key);
+
+    let sizes: Vec<u64> = open.footer.row_groups().iter().map(|group| group.num_rows() as u64).collect();
+    let mut groups: Vec<usize> = (0..sizes.len()).collect();
+    let taken = (file.row_groups as usize).max(sizes.len() / 16).min(sizes.len());
+    groups.sort_by_cached_key(|&group| (mix(seed, u64::MAX - group as u64), group));
+    groups.truncate(taken);
+    groups.sort_unstable();
+
+    let rows: u64 = groups.iter().map(|&group| sizes[group]).sum();
+    let threshold = match rows {
+        0 => 0,
+        _ => (u128::from(file.quota) << 64).div_ceil(rows.into()).min(u64::MAX.into()) as u64,
+    };
+    let mut sample: Vec<Vec<f64>> = vec![Vec::new(); names.len()];
+    for group in groups {
+        let first_row: u64 = sizes[..group].iter().sum();
+        let fetched = open.fetch(group)?;
+        let RawGroup { features, codes } = open.read_group(&fetched, group, &names, schema.label_name())?;
+        let codes = codes.expect("opened with a label");
+        for row in 0..codes.len() {
+            let taken = threshold == u64::MAX || mix(seed, first_row + row as u64) < threshold;
+            if taken && codes[row].is_some() && features.iter().all(|column| !column[row].is_nan()) {
+                for (column, values) in sample.iter_mut().zip(&features) {
+                    column.push(values[row]);
+                }
+            }
+        }
+    }
+    Ok(sample)
+}
