@@ -410,7 +410,7 @@ pub enum EventKind {
     },
     /// One pass over the rows for the open nodes of a level (of a group of them, past the budget) began.
     LevelStarted {
-        /// Batch of trees.
+        /// Batch of trees, numbered through the whole run: the models of a cross-validation share no batch number.
         batch: u32,
         /// Depth of the nodes; the root's is 0.
         level: u32,
@@ -523,7 +523,7 @@ pub enum EventKind {
         /// Times the scheduler throttled it so far, if its cgroup tells.
         throttled: Option<u64>,
     },
-    /// A latency distribution.
+    /// A latency distribution: the values since the source's last event of this name, so that they add up.
     LatencyRecorded {
         /// What was timed: `partition_load`, `level_count`, `round_trip`, …
         name: String,
@@ -577,6 +577,72 @@ pub enum EventKind {
         /// From the run's start to now.
         wall_us: u64,
     },
+}
+
+impl EventKind {
+    /// All kinds, by the word in a journal's `event` field, in the order of their declaration.
+    pub const NAMES: [&str; 27] = [
+        "RunStarted",
+        "WorkerLaunched",
+        "LimitsGranted",
+        "WorkerJoined",
+        "MeshConnected",
+        "PhaseStarted",
+        "PhaseFinished",
+        "FilesListed",
+        "PartitionPlanned",
+        "PartitionLoaded",
+        "FileSkipped",
+        "ThresholdsFitted",
+        "ClassesCounted",
+        "LevelStarted",
+        "LevelCounted",
+        "LevelFinished",
+        "ForestGrown",
+        "FoldScored",
+        "ParametersChosen",
+        "SubsetEvaluated",
+        "WorkerSampled",
+        "LatencyRecorded",
+        "WarningRaised",
+        "FileWritten",
+        "WorkerFinished",
+        "WorkerLost",
+        "RunFinished",
+    ];
+
+    /// The word in a journal's `event` field.
+    pub fn name(&self) -> &'static str {
+        match self {
+            EventKind::RunStarted { .. } => "RunStarted",
+            EventKind::WorkerLaunched { .. } => "WorkerLaunched",
+            EventKind::LimitsGranted { .. } => "LimitsGranted",
+            EventKind::WorkerJoined { .. } => "WorkerJoined",
+            EventKind::MeshConnected { .. } => "MeshConnected",
+            EventKind::PhaseStarted { .. } => "PhaseStarted",
+            EventKind::PhaseFinished { .. } => "PhaseFinished",
+            EventKind::FilesListed { .. } => "FilesListed",
+            EventKind::PartitionPlanned { .. } => "PartitionPlanned",
+            EventKind::PartitionLoaded { .. } => "PartitionLoaded",
+            EventKind::FileSkipped { .. } => "FileSkipped",
+            EventKind::ThresholdsFitted { .. } => "ThresholdsFitted",
+            EventKind::ClassesCounted { .. } => "ClassesCounted",
+            EventKind::LevelStarted { .. } => "LevelStarted",
+            EventKind::LevelCounted { .. } => "LevelCounted",
+            EventKind::LevelFinished { .. } => "LevelFinished",
+            EventKind::ForestGrown { .. } => "ForestGrown",
+            EventKind::FoldScored { .. } => "FoldScored",
+            EventKind::ParametersChosen { .. } => "ParametersChosen",
+            EventKind::SubsetEvaluated { .. } => "SubsetEvaluated",
+            EventKind::WorkerSampled { .. } => "WorkerSampled",
+            EventKind::LatencyRecorded { .. } => "LatencyRecorded",
+            EventKind::WarningRaised { .. } => "WarningRaised",
+            EventKind::FileWritten { .. } => "FileWritten",
+            EventKind::WorkerFinished { .. } => "WorkerFinished",
+            EventKind::WorkerLost { .. } => "WorkerLost",
+            EventKind::RunFinished { .. } => "RunFinished",
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! [`RunSpec`]: what was asked of a run. Its canonical hash is the run's identity.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// Version of the serialised [`RunSpec`]; raised when a field changes its meaning.
@@ -154,9 +155,10 @@ pub struct CrossValidation {
 impl RunSpec {
     /// The whole spec as JSON with sorted keys and no spaces.
     pub fn canonical_json(&self) -> String {
-        // serde_json's Value keeps objects in a BTreeMap, hence sorted.
         let value = serde_json::to_value(self).expect("a RunSpec has only string keys and finite numbers");
-        value.to_string()
+        let mut text = String::new();
+        write_sorted(&value, &mut text);
+        text
     }
 
     /// SHA-256 of [`Self::canonical_json`] as 64 hex digits: equal exactly for equal specs.
@@ -172,6 +174,38 @@ impl RunSpec {
     /// All threads of all workers.
     pub fn total_threads(&self) -> u32 {
         self.topology.workers * self.topology.cores
+    }
+}
+
+/// Appends `value` as JSON with sorted keys and no spaces. `Value::to_string` alone would not do: if any crate of
+/// the build asks serde_json for `preserve_order`, it keeps the order of declaration, and every identity would change.
+fn write_sorted(value: &Value, text: &mut String) {
+    match value {
+        Value::Object(fields) => {
+            let mut fields: Vec<(&String, &Value)> = fields.iter().collect();
+            fields.sort_by_key(|&(key, _)| key);
+            text.push('{');
+            for (i, (key, field)) in fields.into_iter().enumerate() {
+                if i > 0 {
+                    text.push(',');
+                }
+                text.push_str(&Value::from(key.as_str()).to_string());
+                text.push(':');
+                write_sorted(field, text);
+            }
+            text.push('}');
+        }
+        Value::Array(items) => {
+            text.push('[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    text.push(',');
+                }
+                write_sorted(item, text);
+            }
+            text.push(']');
+        }
+        leaf => text.push_str(&leaf.to_string()),
     }
 }
 
@@ -239,6 +273,25 @@ mod tests {
         let mut c = a.clone();
         c.topology.cores = 2;
         assert_ne!(a.hash(), c.hash());
+    }
+
+    #[test]
+    fn canonical_json_is_sorted_whatever_serde_json_does() {
+        // The hash is an identity on disk: this text may change only together with SPEC_VERSION.
+        let canonical = RunSpec::default().canonical_json();
+        assert_eq!(
+            canonical,
+            concat!(
+                r#"{"data":{"fraction":1.0,"max_partition":268435456,"min_partition":134217728,"#,
+                r#""on_bad_file":"fail","root":"","sample":"prefix","schema":"fractal"},"#,
+                r#""forest":{"bins":32,"depth":6,"features_per_node":null,"min_gain":0.0,"min_instances":1,"#,
+                r#""seed":62,"trees":40},"topology":{"cores":1,"histogram_budget":268435456,"memory":null,"#,
+                r#""single_thread_baseline":false,"workers":1},"version":1}"#
+            )
+        );
+        let mut text = String::new();
+        write_sorted(&serde_json::json!({"b": [{"z": 1, "a": "\"q\""}], "a": null}), &mut text);
+        assert_eq!(text, r#"{"a":null,"b":[{"a":"\"q\"","z":1}]}"#);
     }
 
     #[test]
