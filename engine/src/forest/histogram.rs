@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::grower::{Grower, NodeSplit, Pass, PassTree};
-use super::split::{best_split, class_counts};
+use super::split::best_split;
 use super::{ForestError, Shape};
 
 /// Most counters in one [`TreeBlock`]: 1 MiB.
 const BLOCK_COUNTERS: usize = 1 << 18;
 
-/// Counters of one tree, or a part of them: slot-major, then feature, bin, class. Blocks of a pass add up, in any order.
+/// Counters of one tree, or a part of them: slot-major, then class, feature, bin. Blocks of a pass add up, in any order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TreeBlock {
     /// Index of the tree.
@@ -221,24 +221,42 @@ impl Owner {
         counters: &Counters,
     ) -> NodeSplit {
         let subset = grower.feature_subset(tree, node);
+        let places: Vec<(u8, usize)> =
+            features.iter().zip(0..).filter(|(f, _)| subset.contains(f)).map(|(&f, place)| (f, place)).collect();
         let may_split = grower.params().trees[tree as usize].depth > pass.level;
-        let len = self.shape.bins * self.shape.classes;
-        let places = || features.iter().enumerate().filter(|(_, f)| subset.contains(f));
-        let rule = grower.split_rule();
-        let (counts, split) = match counters {
-            Counters::Narrow(c) => {
-                let counts = class_counts(&c[..len], self.shape.classes);
-                let candidates = places().map(|(i, &f)| (f, &c[i * len..(i + 1) * len]));
-                let split = may_split.then(|| best_split(self.shape, rule, &counts, candidates)).flatten();
-                (counts, split)
+        match counters {
+            Counters::Narrow(c) => self.decide_from(grower, may_split, tree, node, features.len(), &places, c),
+            Counters::Wide(c) => self.decide_from(grower, may_split, tree, node, features.len(), &places, c),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn decide_from<T: Copy + Into<u64>>(
+        &self,
+        grower: &Grower,
+        may_split: bool,
+        tree: u32,
+        node: u32,
+        features: usize,
+        places: &[(u8, usize)],
+        counters: &[T],
+    ) -> NodeSplit {
+        let Shape { bins, classes, .. } = self.shape;
+        let counts: Vec<u64> =
+            counters.chunks_exact(features * bins).map(|class| class[..bins].iter().map(|&c| c.into()).sum()).collect();
+        // One feature after the other, bin by bin.
+        let mut by_bin = vec![0u64; places.len() * bins * classes];
+        if may_split {
+            for (&(_, place), by_bin) in places.iter().zip(by_bin.chunks_exact_mut(bins * classes)) {
+                for (class, counters) in counters.chunks_exact(features * bins).enumerate() {
+                    for (bin, &count) in counters[place * bins..(place + 1) * bins].iter().enumerate() {
+                        by_bin[bin * classes + class] = count.into();
+                    }
+                }
             }
-            Counters::Wide(c) => {
-                let counts = class_counts(&c[..len], self.shape.classes);
-                let candidates = places().map(|(i, &f)| (f, &c[i * len..(i + 1) * len]));
-                let split = may_split.then(|| best_split(self.shape, rule, &counts, candidates)).flatten();
-                (counts, split)
-            }
-        };
+        }
+        let candidates = places.iter().zip(by_bin.chunks_exact(bins * classes)).map(|(&(f, _), h)| (f, h));
+        let split = may_split.then(|| best_split(self.shape, grower.split_rule(), &counts, candidates)).flatten();
         NodeSplit { tree, node, counts, split }
     }
 }

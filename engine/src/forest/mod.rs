@@ -7,7 +7,7 @@
 pub mod bagging;
 mod bins;
 mod confusion;
-mod counter;
+mod count;
 mod error;
 mod grower;
 mod histogram;
@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use bins::{Thresholds, bin_of};
 pub use confusion::{ClassScores, Confusion};
-pub use counter::{Counter, count_naive};
+pub use count::{Counter, count_naive};
 pub use error::ForestError;
 pub use grower::{Grower, MAX_DEPTH, NodeSplit, Params, Pass, PassTree, Slot, TreeSpec, sqrt_features};
 pub use histogram::{LevelHistogram, Owner, TreeBlock, owner_of};

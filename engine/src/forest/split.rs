@@ -26,17 +26,6 @@ pub struct SplitRule {
     pub min_gain: f64,
 }
 
-/// Bag weights of each class in a histogram of one feature, `bins × classes` counters, bin-major.
-pub(super) fn class_counts<T: Copy + Into<u64>>(feature: &[T], classes: usize) -> Vec<u64> {
-    let mut counts = vec![0; classes];
-    for bin in feature.chunks_exact(classes) {
-        for (sum, &c) in counts.iter_mut().zip(bin) {
-            *sum += c.into();
-        }
-    }
-    counts
-}
-
 /// Whether a node with these class counts can have a split at all: two classes, and weight enough for two children.
 pub(super) fn may_split(counts: &[u64], min_instances: u64) -> bool {
     let weight: u64 = counts.iter().sum();
@@ -52,11 +41,11 @@ pub(super) fn may_split(counts: &[u64], min_instances: u64) -> bool {
 /// With class counts l and r of the children, n = Σl + Σr and c = l + r, the gain is
 /// (Σl²/Σl + Σr²/Σr − Σc²/n) / n. The sums of squares are exact integers, and each division and addition is one IEEE
 /// operation in a fixed order, so every machine finds the same split with the same bits.
-pub fn best_split<'a, T: Copy + Into<u64> + 'a>(
+pub fn best_split<'a>(
     shape: Shape,
     rule: SplitRule,
     counts: &[u64],
-    candidates: impl Iterator<Item = (u8, &'a [T])>,
+    candidates: impl Iterator<Item = (u8, &'a [u64])>,
 ) -> Option<Split> {
     let min_instances = rule.min_instances.max(1);
     if !may_split(counts, min_instances) {
@@ -73,8 +62,8 @@ pub fn best_split<'a, T: Copy + Into<u64> + 'a>(
             let added = &histogram[bin * shape.classes..(bin + 1) * shape.classes];
             let before = left_total;
             for (sum, &c) in left.iter_mut().zip(added) {
-                *sum += c.into();
-                left_total += c.into();
+                *sum += c;
+                left_total += c;
             }
             let right_total = total - left_total;
             // An empty bin repeats the split before it, which wins the tie.

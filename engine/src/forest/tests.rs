@@ -65,7 +65,7 @@ fn threads_do_not_matter() {
     let segments = [(1, 0, 700), (2, 100, 1), (3, 5_000_000_000, 900), (2, 101, 33)];
     let all = rows(SHAPE, &segments, 50, 1);
     let grower = || Grower::new(SHAPE, Params::forest(5, 6, 7, 62)).unwrap();
-    let alone = grow_alone(std::slice::from_ref(&all), grower(), InstructionSet::Portable).unwrap();
+    let alone = grow_alone(std::slice::from_ref(&all), grower(), InstructionSet::PORTABLE).unwrap();
     assert!(alone.iter().map(Tree::depth).max() == Some(6));
     // Each row a thread's own, dealt to 3 threads.
     let mut parts = vec![Vec::new(); 3];
@@ -77,19 +77,19 @@ fn threads_do_not_matter() {
             parts[i % 3].push(one);
         }
     }
-    assert_eq!(grow(&parts, grower(), InstructionSet::Portable), alone);
+    assert_eq!(grow(&parts, grower(), InstructionSet::PORTABLE), alone);
 }
 
 #[test]
 fn groups_and_siblings_do_not_matter() {
     let all = vec![rows(SHAPE, &[(1, 0, 3000)], 0, 2)];
     let mut params = Params::forest(4, 7, 7, 1);
-    let trees = grow_alone(&all, Grower::new(SHAPE, params.clone()).unwrap(), InstructionSet::Portable).unwrap();
+    let trees = grow_alone(&all, Grower::new(SHAPE, params.clone()).unwrap(), InstructionSet::PORTABLE).unwrap();
     // Less than one node, a few nodes, one level of one tree.
     for budget in [1, 50_000, 400_000] {
         params.histogram_budget_bytes = budget;
         let grower = Grower::new(SHAPE, params.clone()).unwrap();
-        assert_eq!(grow_alone(&all, grower, InstructionSet::Portable).unwrap(), trees, "budget {budget}");
+        assert_eq!(grow_alone(&all, grower, InstructionSet::PORTABLE).unwrap(), trees, "budget {budget}");
     }
 }
 
@@ -104,7 +104,7 @@ fn nothing_to_learn_from_is_fine() {
         (Shape { bins: 1, ..SHAPE }, 6, vec![rows(Shape { bins: 1, ..SHAPE }, &[(1, 0, 100)], 0, 3)]),
     ] {
         let grower = Grower::new(shape, Params::forest(3, depth, 7, 1)).unwrap();
-        let trees = grow_alone(&all, grower, InstructionSet::Portable).unwrap();
+        let trees = grow_alone(&all, grower, InstructionSet::PORTABLE).unwrap();
         assert!(trees.iter().all(|t| t.nodes.len() == 1), "{shape:?} depth {depth}");
     }
 }
@@ -143,5 +143,104 @@ proptest! {
         }
         prop_assert_eq!(found.as_ref().map(|s| (s.feature, s.bin)), best.map(|(_, f, b)| (f, b)));
         if let (Some(s), Some((gain, ..))) = (&found, best) { prop_assert!((s.gain - gain).abs() < 1e-9); }
+    }
+}
+
+/// Grows with the naive loop and compares, pass by pass, what every instruction set counts.
+fn same_counts(all: &[BinnedRows], mut grower: Grower) -> Vec<Tree> {
+    let mut owner = Owner::new(grower.shape(), 0, 1);
+    let mut counters: Vec<Counter> =
+        InstructionSet::available().into_iter().map(|set| Counter::new(grower.shape(), set)).collect();
+    while let Some(pass) = grower.next_pass().unwrap() {
+        let naive = count_naive(all, &grower, &pass);
+        for (counter, set) in counters.iter_mut().zip(InstructionSet::available()) {
+            let fast = counter.count(all, &grower, &pass);
+            assert!(fast == naive, "{set}, level {}, group {}", pass.level, pass.group);
+        }
+        for block in naive.blocks {
+            owner.add(&pass, block).unwrap();
+        }
+        let splits = owner.split(&grower, &pass).unwrap();
+        grower.apply(&splits).unwrap();
+    }
+    grower.into_trees()
+}
+
+#[test]
+fn fast_equals_naive_on_the_common_shape() {
+    // Odd block sizes, rows beyond 2^32, a wrap of the lower half, two parts.
+    let a = rows(SHAPE, &[(1, 0, 20_011), (2, (1 << 32) - 100, 300), (3, u64::MAX - 5000, 4999)], 40, 5);
+    let b = rows(SHAPE, &[(4, 77, 513)], 0, 6);
+    let trees = same_counts(&[a, b], Grower::new(SHAPE, Params::forest(11, 9, 7, 62)).unwrap());
+    assert_eq!(trees.iter().map(Tree::depth).max(), Some(9));
+}
+
+#[test]
+fn fast_equals_naive_with_folds_gaps_and_mixed_depths() {
+    let all = [rows(SHAPE, &[(1, 0, 3000), (2, 9, 1500)], 10, 5)];
+    let mut params = Params::forest(9, 4, 7, 1);
+    params.folds = 5;
+    for (i, tree) in params.trees.iter_mut().enumerate() {
+        tree.held_out_fold = [None, Some(0), Some(4), Some(1)][i % 4];
+        tree.depth = [5, 0, 2][i % 3];
+        tree.key = [0, 1, 0, 7, 8, 8, 3, 2, 2][i];
+    }
+    same_counts(&all, Grower::new(SHAPE, params).unwrap());
+}
+
+#[test]
+fn fast_equals_naive_on_many_tiny_segments() {
+    let segments: Vec<_> = (0..900).map(|i| (i, i * 1000, (i % 4) as usize)).collect();
+    let all = [rows(SHAPE, &segments, 5, 5), BinnedRows::new(7), rows(SHAPE, &[(5, 5, 1)], 0, 1)];
+    same_counts(&all, Grower::new(SHAPE, Params::forest(5, 5, 7, 1)).unwrap());
+}
+
+#[test]
+fn fast_equals_naive_on_other_shapes() {
+    for (features, bins, classes, depth, n) in [
+        (7, 32, 2, 12, 4000),
+        (7, 32, 60, 5, 3000),
+        (7, 256, 9, 7, 4000),
+        (1, 2, 2, 3, 700),
+        (3, 5, 255, 4, 700),
+        (100, 32, 9, 5, 1500),
+        (255, 256, 3, 3, 300),
+        (20, 17, 4, 10, 3000),
+        (7, 1, 3, 3, 100),
+        (15, 32, 1, 3, 100),
+    ] {
+        let shape = Shape { features, bins, classes };
+        let all = [rows(shape, &[(1, 0, n), (2, 0, 65)], 20, 7)];
+        same_counts(&all, Grower::new(shape, Params::forest(6, depth, features, 1)).unwrap());
+    }
+}
+
+#[test]
+fn fast_equals_naive_in_groups() {
+    let all = [rows(SHAPE, &[(1, 0, 2000)], 20, 7)];
+    let mut params = Params::forest(5, 9, 7, 1);
+    for budget in [1, 100_000, 600_000] {
+        params.histogram_budget_bytes = budget;
+        same_counts(&all, Grower::new(SHAPE, params.clone()).unwrap());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    #[test]
+    fn fast_equals_naive(
+        seed in 1u64..1000,
+        features in 1usize..12,
+        bins in prop::sample::select(vec![1usize, 2, 31, 32, 33, 256]),
+        classes in prop::sample::select(vec![1usize, 2, 9, 60]),
+        sizes in prop::collection::vec((0u64..1 << 33, 0usize..700), 1..5),
+        trees in 1u32..7,
+        depth in 0u8..9,
+        skip in 0usize..4,
+    ) {
+        let shape = Shape { features, bins, classes };
+        let segments: Vec<_> = sizes.iter().zip(0..).map(|(&(first, n), file)| (file, first, n)).collect();
+        let all = [rows(shape, &segments, skip, seed)];
+        same_counts(&all, Grower::new(shape, Params::forest(trees, depth, features, seed)).unwrap());
     }
 }

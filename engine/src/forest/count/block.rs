@@ -1,0 +1,111 @@
+//! [`Block`]: some thousand rows, and what all trees need to know of them.
+
+use super::super::bagging::Folds;
+use super::super::simd::{self, InstructionSet};
+use super::super::{BinnedRows, Params, Shape};
+use super::plan::plane_depth;
+
+/// Rows of a block that are neighbours in one file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    /// Row of the block at which it begins.
+    pub(super) start: usize,
+    pub(super) rows: usize,
+    pub(super) file_key: u64,
+    /// Row of the file at which it begins, upper and lower half. The lower half does not wrap inside a run.
+    pub(super) high: u32,
+    pub(super) low: u32,
+}
+
+/// Some thousand rows, and what all trees need to know of them.
+#[derive(Debug, Default)]
+pub(super) struct Block {
+    pub(super) rows: usize,
+    /// Words of a bitmap: 64 rows each, whole chunks.
+    pub(super) words: usize,
+    pub(super) runs: Vec<Run>,
+    planes: Vec<u64>,
+    /// A bitmap of each test: rows that it sends right.
+    pub(super) tests: Vec<u64>,
+    /// Rows that are there and not skipped.
+    pub(super) valid: Vec<u64>,
+    /// With several folds: a bitmap of each fold's valid rows' complement, and the fold of each row.
+    pub(super) not_in_fold: Vec<Vec<u64>>,
+    pub(super) folds: Vec<u8>,
+}
+
+impl Block {
+    /// Takes rows `start..start + rows` of a part.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn load(
+        &mut self,
+        set: InstructionSet,
+        shape: Shape,
+        params: &Params,
+        tests: &[(u8, u8)],
+        part: &BinnedRows,
+        start: usize,
+        rows: usize,
+    ) {
+        self.load_runs(params, part, start, rows);
+        let depth = plane_depth(shape);
+        let words = self.words;
+        self.planes.resize(shape.features * depth * words, 0);
+        self.valid.resize(words, 0);
+        self.tests.resize(tests.len() * words, 0);
+        let bytes = &part.bytes[start * part.stride..(start + rows) * part.stride];
+        simd::planes(set, bytes, part.stride, depth, &mut self.planes, &mut self.valid);
+        for (&(feature, bin), bitmap) in tests.iter().zip(self.tests.chunks_exact_mut(words)) {
+            let planes = &self.planes[usize::from(feature) * depth * words..][..depth * words];
+            simd::greater(set, planes, bin, bitmap);
+        }
+    }
+
+    /// Takes the rows' numbers and folds only.
+    pub(super) fn load_runs(&mut self, params: &Params, part: &BinnedRows, start: usize, rows: usize) {
+        self.rows = rows;
+        self.words = rows.div_ceil(simd::CHUNK) * simd::WORDS;
+        self.cut_runs(part, start);
+        if params.folds > 1 {
+            self.find_folds(params);
+        }
+    }
+
+    fn cut_runs(&mut self, part: &BinnedRows, start: usize) {
+        self.runs.clear();
+        let end = start + self.rows;
+        let first = part.segments.partition_point(|s| s.start + s.rows <= start);
+        for segment in part.segments[first..].iter().take_while(|s| s.start < end) {
+            let mut at = segment.start.max(start);
+            let to = (segment.start + segment.rows).min(end);
+            while at < to {
+                let number = segment.first_row + (at - segment.start) as u64;
+                let before_wrap = (1u64 << 32) - (number & 0xffff_ffff);
+                let rows = (to - at).min(before_wrap.try_into().unwrap_or(usize::MAX));
+                let (high, low) = ((number >> 32) as u32, number as u32);
+                self.runs.push(Run { start: at - start, rows, file_key: segment.file_key, high, low });
+                at += rows;
+            }
+        }
+    }
+
+    fn find_folds(&mut self, params: &Params) {
+        self.folds.clear();
+        self.folds.resize(self.words * 64, 0);
+        for run in &self.runs {
+            let folds = Folds::new(params.seed, params.folds, run.file_key);
+            let number = u64::from(run.high) << 32 | u64::from(run.low);
+            for (i, fold) in self.folds[run.start..run.start + run.rows].iter_mut().enumerate() {
+                *fold = folds.of(number + i as u64);
+            }
+        }
+        self.not_in_fold.resize(usize::from(params.folds), Vec::new());
+        for bitmap in &mut self.not_in_fold {
+            bitmap.clear();
+            bitmap.resize(self.words, u64::MAX);
+        }
+        for (i, &fold) in self.folds.iter().enumerate() {
+            self.not_in_fold[usize::from(fold)][i / 64] &= !(1 << (i % 64));
+        }
+    }
+}

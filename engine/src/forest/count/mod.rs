@@ -1,0 +1,254 @@
+//! [`Counter`]: counts the rows of one thread for a pass.
+//!
+//! Rows are taken in blocks of some thousand. For a block, bitmaps say for each distinct test of the trees which rows
+//! it sends right; they are made once and serve all trees. Then, tree by tree and 512 rows at a time: a row's path is a
+//! choice among these bitmaps, so a few instructions find the paths of all rows; rows that are in no counted node or
+//! that the tree did not draw are dropped; the others add their weight to one counter for each feature. Nothing is kept
+//! per row and tree between passes. The first two levels are counted with a vector lane for each tree ([`across`]).
+
+mod across;
+mod block;
+mod naive;
+mod plan;
+
+pub use naive::count_naive;
+
+use super::bagging::{self, PairKey};
+use super::grower::{Grower, Pass, PassTree};
+use super::histogram::LevelHistogram;
+use super::simd::{self, CHUNK, WORDS};
+use super::{BinnedRows, InstructionSet, Shape};
+use block::Block;
+use plan::{Adding, Landing, NO_SLOT, PairPlan, Plan, TreePlan};
+
+/// Rows of one thread before its 32-bit counters could overflow.
+const ROWS_BETWEEN_FLUSHES: u64 = (u32::MAX / bagging::MAX_WEIGHT) as u64;
+
+/// Counts rows for one thread. Holds scratch memory, so it is kept between passes.
+#[derive(Debug)]
+pub struct Counter {
+    shape: Shape,
+    set: InstructionSet,
+    block: Block,
+    scratch: Scratch,
+}
+
+#[derive(Debug)]
+struct Scratch {
+    draws: Box<[u32; CHUNK]>,
+    entries: Box<[u32; CHUNK + 16]>,
+    registers: Vec<[u64; WORDS]>,
+    nodes: Vec<u32>,
+    keys: Vec<PairKey>,
+}
+
+impl Counter {
+    /// For rows and trees of `shape`.
+    pub fn new(shape: Shape, set: InstructionSet) -> Self {
+        let scratch = Scratch {
+            draws: Box::new([0; CHUNK]),
+            entries: Box::new([0; CHUNK + 16]),
+            registers: Vec::new(),
+            nodes: Vec::new(),
+            keys: Vec::new(),
+        };
+        Counter { shape, set, block: Block::default(), scratch }
+    }
+
+    /// Counts all `rows` for `pass`. Any split of rows over counters gives histograms that add up to the same.
+    ///
+    /// # Panics
+    /// If the rows have another number of features than the counter's shape, or their segments do not cover them.
+    pub fn count<'a>(
+        &mut self,
+        rows: impl IntoIterator<Item = &'a BinnedRows>,
+        grower: &Grower,
+        pass: &Pass,
+    ) -> LevelHistogram {
+        let mut histogram = LevelHistogram::default();
+        let mut plan = Plan::new(self.shape, grower, pass, self.set);
+        let len = |tree: &PassTree| tree.slots.len() * pass.slot_counters(self.shape);
+        let mut counts: Vec<Vec<u32>> = pass.trees.iter().map(|t| vec![0; len(t)]).collect();
+        let mut since_flush = 0;
+        for part in rows {
+            assert_eq!(part.stride, self.shape.stride(), "rows of another number of features");
+            for start in (0..part.rows()).step_by(plan.block_rows) {
+                let n = plan.block_rows.min(part.rows() - start);
+                if since_flush + n as u64 > ROWS_BETWEEN_FLUSHES {
+                    since_flush = 0;
+                    finish(&mut plan, grower, pass, &mut counts);
+                    for (tree, counts) in pass.trees.iter().zip(&mut counts) {
+                        let empty = vec![0; counts.len()];
+                        histogram.push(tree.tree, std::mem::replace(counts, empty));
+                    }
+                }
+                since_flush += n as u64;
+                histogram.rows += n as u64;
+                self.count_block(&mut plan, grower, pass, part, start, n, &mut counts);
+            }
+        }
+        finish(&mut plan, grower, pass, &mut counts);
+        for (tree, counts) in pass.trees.iter().zip(counts) {
+            histogram.push(tree.tree, counts);
+        }
+        histogram
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn count_block(
+        &mut self,
+        plan: &mut Plan,
+        grower: &Grower,
+        pass: &Pass,
+        part: &BinnedRows,
+        start: usize,
+        n: usize,
+        counts: &mut [Vec<u32>],
+    ) {
+        let params = grower.params();
+        if let Some(across) = &mut plan.across {
+            self.block.load_runs(params, part, start, n);
+            across.count(self.set, params.seed, &self.block, part, start);
+            return;
+        }
+        self.block.load(self.set, self.shape, params, &plan.tests, part, start, n);
+        let bytes = &part.bytes[start * part.stride..(start + n) * part.stride];
+        for pair in &plan.pairs {
+            self.count_pair(plan, pair, params.seed, pass, bytes, counts);
+        }
+    }
+
+    fn count_pair(
+        &mut self,
+        plan: &Plan,
+        pair: &PairPlan,
+        seed: u64,
+        pass: &Pass,
+        bytes: &[u8],
+        counts: &mut [Vec<u32>],
+    ) {
+        let Scratch { draws, entries, registers, nodes, keys } = &mut self.scratch;
+        let block = &self.block;
+        let stride = self.shape.stride();
+        keys.clear();
+        keys.extend(block.runs.iter().map(|r| PairKey::new(seed, r.file_key, pair.key, r.high)));
+        let longest = pair.trees.iter().map(|t| t.program.len()).max().unwrap_or(0);
+        registers.resize(registers.len().max(longest), [0; WORDS]);
+        let mut run = 0;
+        for from in (0..block.rows).step_by(CHUNK) {
+            let to = (from + CHUNK).min(block.rows);
+            let mut at = from;
+            while at < to {
+                let r = block.runs[run];
+                let end = to.min(r.start + r.rows);
+                let first = r.low.wrapping_add((at - r.start) as u32);
+                simd::draws(self.set, keys[run], first, &mut draws[at - from..end - from]);
+                at = end;
+                run += usize::from(end == r.start + r.rows);
+            }
+            let rows = &bytes[from * stride..to * stride];
+            for tree in &pair.trees {
+                let word = from / 64;
+                let tests = &block.tests[word.min(block.tests.len())..];
+                simd::run(self.set, &tree.program, tests, block.words, registers);
+                let mut active = simd::load(tree.active, tests, block.words, registers);
+                let mut keep = |words: &[u64]| active.iter_mut().zip(words).for_each(|(a, k)| *a &= k);
+                keep(&block.valid[word..word + WORDS]);
+                if let Some(fold) = tree.spec.held_out_fold
+                    && let Some(bitmap) = block.not_in_fold.get(usize::from(fold))
+                {
+                    keep(&bitmap[word..word + WORDS]);
+                }
+                let mut path = [[0; WORDS]; 7];
+                for (words, &source) in path.iter_mut().zip(&tree.path) {
+                    *words = simd::load(source, tests, block.words, registers);
+                }
+                let odd = tree.spec.key & 1 == 1;
+                let n = simd::select(self.set, draws, odd, &active, &path[..tree.path.len()], entries);
+                add(self.set, self.shape, plan.adding, pass, tree, &entries[..n], rows, nodes, &mut counts[tree.index]);
+            }
+        }
+    }
+}
+
+fn finish(plan: &mut Plan, grower: &Grower, pass: &Pass, counts: &mut [Vec<u32>]) {
+    if let Some(across) = &mut plan.across {
+        across.finish(grower, pass, counts);
+    }
+}
+
+/// Adds the weights of the listed rows of a chunk to the counters of a tree.
+#[allow(clippy::too_many_arguments)]
+fn add(
+    set: InstructionSet,
+    shape: Shape,
+    adding: Adding,
+    pass: &Pass,
+    tree: &TreePlan,
+    entries: &[u32],
+    rows: &[u8],
+    nodes: &mut Vec<u32>,
+    counts: &mut [u32],
+) {
+    let stride = shape.stride();
+    let row_of = |entry: u32| &rows[(entry & 511) as usize * stride..][..stride];
+    let place_of = |entry: u32| (entry >> 9 & 127) as usize;
+    match &tree.landing {
+        Landing::Slots(slots) => {
+            if adding == Adding::SevenBy32 {
+                simd::add_7x32(set, entries, rows.as_chunks().0, slots, counts.as_chunks_mut().0);
+                return;
+            }
+            for &entry in entries {
+                add_row(shape, adding, pass, tree, slots[place_of(entry)] as usize, row_of(entry), entry >> 16, counts);
+            }
+        }
+        Landing::Walk { from, steps, nodes: tree_nodes, slots } => {
+            nodes.clear();
+            nodes.extend(entries.iter().map(|&e| from[place_of(e)]));
+            for _ in 0..*steps {
+                for (node, &entry) in nodes.iter_mut().zip(entries) {
+                    let step = tree_nodes[*node as usize];
+                    let right = u8::from(row_of(entry)[usize::from(step.feature)] > step.bin) & step.inner;
+                    *node = step.left + u32::from(right);
+                }
+            }
+            for (&node, &entry) in nodes.iter().zip(entries) {
+                let slot = slots[node as usize];
+                if slot != NO_SLOT {
+                    let base = slot as usize * shape.classes;
+                    add_row(shape, adding, pass, tree, base, row_of(entry), entry >> 16, counts);
+                }
+            }
+        }
+    }
+}
+
+/// Adds the weight of one row; `base` is its slot × classes.
+#[allow(clippy::too_many_arguments)]
+#[inline(always)]
+fn add_row(
+    shape: Shape,
+    adding: Adding,
+    pass: &Pass,
+    tree: &TreePlan,
+    base: usize,
+    row: &[u8],
+    weight: u32,
+    counts: &mut [u32],
+) {
+    let (bins, taken) = (shape.bins, pass.slot_features);
+    let base = base + usize::from(row[shape.features]);
+    let counts = &mut counts[base * taken * bins..][..taken * bins];
+    if adding == Adding::Subset {
+        let slot = base / shape.classes;
+        let features = &tree.features[slot * taken..][..taken];
+        for (counts, &feature) in counts.chunks_exact_mut(bins).zip(features) {
+            counts[usize::from(row[usize::from(feature)])] += weight;
+        }
+    } else {
+        for (counts, &bin) in counts.chunks_exact_mut(bins).zip(row) {
+            counts[usize::from(bin)] += weight;
+        }
+    }
+}

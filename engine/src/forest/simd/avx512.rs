@@ -1,0 +1,237 @@
+//! Kernels for AVX-512 F, BW, DQ and VL. What each computes is said in [`super::plain`].
+
+use std::arch::x86_64::*;
+
+use super::{CHUNK, Lanes, Mux, WORDS, plain};
+use crate::forest::SKIPPED;
+use crate::forest::bagging::{POISSON, PairKey};
+
+/// Wrappers that compile plain kernels with these instructions allowed.
+macro_rules! from_plain {
+    ($(fn $name:ident($($arg:ident: $type:ty),* $(,)?);)*) => {$(
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
+        pub(super) fn $name($($arg: $type),*) {
+            plain::$name($($arg),*)
+        }
+    )*};
+}
+
+from_plain! {
+    fn greater(planes: &[u64], bin: u8, out: &mut [u64]);
+    fn run(program: &[Mux], tests: &[u64], stride: usize, registers: &mut [[u64; WORDS]]);
+    fn draws(key: PairKey, first: u32, out: &mut [u32]);
+    fn lane_add(weights: &[[u16; 32]], places: &[u16], table: &mut [[u16; 32]]);
+    fn add_7x32(entries: &[u32], rows: &[[u8; 8]], slots: &[u32; 128], table: &mut [[u32; 224]]);
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) fn planes(rows: &[u8], stride: usize, depth: usize, planes: &mut [u64], valid: &mut [u64]) {
+    let words = valid.len();
+    let features = stride - 1;
+    for (w, valid) in valid.iter_mut().enumerate() {
+        let from = (w * 64 * stride).min(rows.len());
+        let rows = &rows[from..((w + 1) * 64 * stride).min(rows.len())];
+        if stride == 8 && rows.len() == 512 {
+            let columns = transpose(rows.try_into().expect("512 bytes"));
+            for f in 0..7 {
+                for p in 0..depth {
+                    planes[(f * depth + p) * words + w] =
+                        _mm512_test_epi8_mask(columns[f], _mm512_set1_epi8((1u8 << p) as i8));
+                }
+            }
+            *valid = _mm512_cmpneq_epi8_mask(columns[7], _mm512_set1_epi8(SKIPPED as i8));
+            continue;
+        }
+        let mut column = [0u8; 64];
+        for f in 0..features {
+            for (x, row) in column.iter_mut().zip(rows.chunks_exact(stride)) {
+                *x = row[f];
+            }
+            let bytes = bytes(&column);
+            for p in 0..depth {
+                planes[(f * depth + p) * words + w] = _mm512_test_epi8_mask(bytes, _mm512_set1_epi8((1u8 << p) as i8));
+            }
+        }
+        column.fill(SKIPPED);
+        for (x, row) in column.iter_mut().zip(rows.chunks_exact(stride)) {
+            *x = row[features];
+        }
+        *valid = _mm512_cmpneq_epi8_mask(bytes(&column), _mm512_set1_epi8(SKIPPED as i8));
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+fn bytes(column: &[u8; 64]) -> __m512i {
+    // SAFETY: 64 bytes are read from 64.
+    unsafe { _mm512_loadu_si512(column.as_ptr().cast()) }
+}
+
+/// The 8 columns of 64 rows of 8 bytes.
+#[target_feature(enable = "avx512f,avx512bw")]
+fn transpose(rows: &[u8; 512]) -> [__m512i; 8] {
+    let group = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15));
+    // Each 128-bit lane: bytes 2c and 2c + 1 are column c of two neighbouring rows.
+    // SAFETY: eight times 64 bytes of 512.
+    let v: [__m512i; 8] = std::array::from_fn(|i| {
+        let x = unsafe { _mm512_loadu_si512(rows.as_ptr().add(64 * i).cast()) };
+        _mm512_shuffle_epi8(x, group)
+    });
+    // v[i] holds rows 8i .. 8i + 8; 16-bit element 8j + c is column c of rows 8i + 2j, 8i + 2j + 1. Bring the four
+    // elements of a column together: 64-bit element c of the result is column c of the 8 rows.
+    let by_row = {
+        let mut index = [0u16; 32];
+        let mut c = 0;
+        while c < 8 {
+            let mut j = 0;
+            while j < 4 {
+                index[4 * c + j] = (8 * j + c) as u16;
+                j += 1;
+            }
+            c += 1;
+        }
+        index
+    };
+    // SAFETY: 64 bytes are read from 64.
+    let by_row = unsafe { _mm512_loadu_si512(by_row.as_ptr().cast()) };
+    let v = v.map(|x| _mm512_permutexvar_epi16(by_row, x));
+    // Now an 8 × 8 transposition of 64-bit elements.
+    let lo = |a, b| _mm512_unpacklo_epi64(a, b);
+    let hi = |a, b| _mm512_unpackhi_epi64(a, b);
+    let t: [__m512i; 8] = [
+        lo(v[0], v[1]),
+        hi(v[0], v[1]),
+        lo(v[2], v[3]),
+        hi(v[2], v[3]),
+        lo(v[4], v[5]),
+        hi(v[4], v[5]),
+        lo(v[6], v[7]),
+        hi(v[6], v[7]),
+    ];
+    // t[2k] lanes (128-bit) 0..4: columns 0, 2, 4, 6 of row groups 2k, 2k + 1; t[2k + 1]: columns 1, 3, 5, 7.
+    let mut columns = [_mm512_setzero_si512(); 8];
+    for odd in 0..2 {
+        let (a, b, c, d) = (t[odd], t[2 + odd], t[4 + odd], t[6 + odd]);
+        let ab_low = _mm512_shuffle_i64x2::<0b10_00_10_00>(a, b);
+        let ab_high = _mm512_shuffle_i64x2::<0b11_01_11_01>(a, b);
+        let cd_low = _mm512_shuffle_i64x2::<0b10_00_10_00>(c, d);
+        let cd_high = _mm512_shuffle_i64x2::<0b11_01_11_01>(c, d);
+        columns[odd] = _mm512_shuffle_i64x2::<0b10_00_10_00>(ab_low, cd_low);
+        columns[4 + odd] = _mm512_shuffle_i64x2::<0b11_01_11_01>(ab_low, cd_low);
+        columns[2 + odd] = _mm512_shuffle_i64x2::<0b10_00_10_00>(ab_high, cd_high);
+        columns[6 + odd] = _mm512_shuffle_i64x2::<0b11_01_11_01>(ab_high, cd_high);
+    }
+    columns
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) fn select(
+    draws: &[u32; CHUNK],
+    odd: bool,
+    active: &[u64; WORDS],
+    path: &[[u64; WORDS]],
+    out: &mut [u32; CHUNK + 16],
+) -> usize {
+    let first_threshold = _mm512_set1_epi32(i32::from(POISSON[0]) << 16);
+    let upper = _mm512_set1_epi32(0xffff_0000u32 as i32);
+    let mut rows = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    let sixteen = _mm512_set1_epi32(16);
+    let mut n = 0;
+    let mut places = [0u8; 64];
+    for w in 0..WORDS {
+        if active[w] == 0 {
+            rows = _mm512_add_epi32(rows, _mm512_set1_epi32(64));
+            continue;
+        }
+        let mut place = _mm512_setzero_si512();
+        for (j, words) in path.iter().enumerate() {
+            place = set_bits(place, words[w], 1 << j);
+        }
+        // SAFETY: 64 bytes into 64.
+        unsafe { _mm512_storeu_si512(places.as_mut_ptr().cast(), place) };
+        for quarter in 0..4 {
+            let at = 64 * w + 16 * quarter;
+            // SAFETY: 16 of CHUNK draws, since w < WORDS.
+            let both = unsafe { _mm512_loadu_si512(draws.as_ptr().add(at).cast()) };
+            let draw = if odd { _mm512_and_si512(both, upper) } else { _mm512_slli_epi32::<16>(both) };
+            let mask = _mm512_mask_cmpge_epu32_mask((active[w] >> (16 * quarter)) as u16, draw, first_threshold);
+            // SAFETY: 16 of 64 bytes.
+            let place = unsafe { _mm_loadu_si128(places.as_ptr().add(16 * quarter).cast()) };
+            let place = _mm512_slli_epi32::<9>(_mm512_cvtepu8_epi32(place));
+            let entry = _mm512_ternarylogic_epi32::<0xfe>(draw, place, rows);
+            // SAFETY: n counts rows of earlier quarters, so n + 16 <= CHUNK + 16.
+            unsafe { _mm512_storeu_si512(out.as_mut_ptr().add(n).cast(), _mm512_maskz_compress_epi32(mask, entry)) };
+            n += mask.count_ones() as usize;
+            rows = _mm512_add_epi32(rows, sixteen);
+        }
+    }
+    // The draws of the listed rows become weights.
+    let one = _mm512_set1_epi32(1 << 16);
+    let lower = _mm512_set1_epi32(0xffff);
+    for i in (0..n).step_by(16) {
+        // SAFETY: i < n <= CHUNK, and 16 more are there.
+        let at = unsafe { out.as_mut_ptr().add(i) };
+        let entry = unsafe { _mm512_loadu_si512(at.cast()) };
+        let mut result = _mm512_add_epi32(_mm512_and_si512(entry, lower), one);
+        for &t in &POISSON[1..] {
+            let reached = _mm512_cmpge_epu32_mask(entry, _mm512_set1_epi32((u32::from(t) << 16) as i32));
+            result = _mm512_mask_add_epi32(result, reached, result, one);
+        }
+        unsafe { _mm512_storeu_si512(at.cast(), result) };
+    }
+    n
+}
+
+/// Sets `bit` in the bytes of `x` chosen by `mask`.
+#[target_feature(enable = "avx512f,avx512bw")]
+fn set_bits(x: __m512i, mask: u64, bit: u8) -> __m512i {
+    // The bit is not set yet, so adding is as good as or, which has no byte mask.
+    _mm512_mask_add_epi8(x, mask, x, _mm512_set1_epi8(bit as i8))
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) fn lane_weights(lanes: &Lanes, first: u32, rows: &[u8], stride: usize, out: &mut [[u16; 32]]) {
+    assert!(lanes.test.is_none() || (stride <= 16 && rows.len() >= out.len() * stride));
+    // SAFETY: 64 bytes are read from arrays of 64.
+    let (a, b, live) = unsafe {
+        (
+            _mm512_loadu_si512(lanes.a.as_ptr().cast()),
+            _mm512_loadu_si512(lanes.b.as_ptr().cast()),
+            _mm512_loadu_si512(lanes.live.as_ptr().cast()),
+        )
+    };
+    let m1 = _mm512_set1_epi32(0x7feb_352d);
+    let m2 = _mm512_set1_epi32(0x846c_a68bu32 as i32);
+    let one = _mm512_set1_epi16(1);
+    let zero = _mm512_setzero_si512();
+    let thresholds = POISSON.map(|t| _mm512_set1_epi16(t as i16));
+    let load32 = |bytes: &[u8; 32]| {
+        // SAFETY: 32 bytes are read from 32.
+        unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+    };
+    let test = lanes.test.as_ref().map(|t| {
+        let right = _mm256_test_epi8_mask(load32(&t.right), _mm256_set1_epi8(-1));
+        (load32(&t.feature), load32(&t.bin), right)
+    });
+    for (i, weights) in out.iter_mut().enumerate() {
+        let row = _mm512_set1_epi32(first.wrapping_add(i as u32) as i32);
+        let x = _mm512_mullo_epi32(_mm512_xor_si512(row, a), m1);
+        let x = _mm512_xor_si512(x, _mm512_srli_epi32::<15>(x));
+        let x = _mm512_mullo_epi32(_mm512_xor_si512(x, b), m2);
+        let draws = _mm512_xor_si512(x, _mm512_srli_epi32::<16>(x));
+        let mut sum = zero;
+        for t in thresholds {
+            sum = _mm512_mask_add_epi16(sum, _mm512_cmpge_epu16_mask(draws, t), sum, one);
+        }
+        sum = _mm512_and_si512(sum, live);
+        if let Some((feature, bin, right)) = test {
+            let mut row = [0u8; 16];
+            row[..stride].copy_from_slice(&rows[i * stride..(i + 1) * stride]);
+            // SAFETY: 16 bytes are read from 16.
+            let row = _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(row.as_ptr().cast()) });
+            let above = _mm256_cmpgt_epu8_mask(_mm256_shuffle_epi8(row, feature), bin);
+            sum = _mm512_maskz_mov_epi16(!(above ^ right), sum);
+        }
+        // SAFETY: 64 bytes are written to 64.
+        unsafe { _mm512_storeu_si512(weights.as_mut_ptr().cast(), sum) };
+    }
+}
