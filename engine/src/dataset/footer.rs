@@ -121,7 +121,7 @@ impl ChunkReader for Fetched {
 
     fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
         for (offset, part) in &self.parts {
-            if *offset <= start && start <= offset + part.len() as u64 {
+            if *offset <= start && start < offset + part.len() as u64 {
                 return Ok(part.slice((start - offset) as usize..).reader());
             }
         }
