@@ -7,6 +7,7 @@
 mod columns;
 mod error;
 mod footer;
+mod generate;
 mod labels;
 mod layout;
 mod listing;
@@ -15,10 +16,12 @@ mod moments;
 mod plan;
 mod remote;
 mod sample;
+mod scene;
 mod source;
 mod write;
 
 pub use error::{BadFile, Error};
+pub use generate::{GenerateProgress, GenerateSpec, generate, generated_spec};
 pub use labels::{LabelMap, MAX_CLASSES};
 pub use listing::{FileEntry, Listing};
 pub use load::{LoadReport, Loader};
