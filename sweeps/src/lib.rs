@@ -1,4 +1,5 @@
 //! Experiments: what to run, in which order, and what it means.
 
 pub mod analysis;
+pub mod import;
 pub mod predict;

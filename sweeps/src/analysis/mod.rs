@@ -4,6 +4,7 @@
 //! [`stats`] do the arithmetic.
 
 pub mod fits;
+mod journal;
 mod measured;
 pub mod scaling;
 pub mod stats;
