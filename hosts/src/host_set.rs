@@ -50,7 +50,7 @@ impl HostSet {
     pub fn parse(name: &str, text: &str) -> Result<HostSet, Error> {
         let bad = |reason: String| Error::HostSet { name: name.to_string(), reason };
         let set: HostSet = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+            let line = 1 + error.span().map_or(0, |span| text[..span.start].matches('\n').count());
             bad(format!("line {line}: {}", error.message()))
         })?;
         match set.hosts.as_slice() {

@@ -23,6 +23,7 @@ mod facts;
 pub mod host_set;
 pub mod launch;
 pub mod limits;
+mod member;
 mod mesh;
 pub mod placement;
 mod supervisor;

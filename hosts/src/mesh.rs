@@ -17,6 +17,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -37,6 +38,8 @@ const MAX_FRAME: usize = 4096;
 const GREETING: Duration = Duration::from_secs(5);
 /// Connections greeted at the same time; more are turned away and may come again.
 const MAX_TALKS: usize = 256;
+/// Refused connections that are reported one by one; of more, only the number.
+const LOUD: u32 = 5;
 /// Between two attempts to reach a peer.
 const RETRY: Duration = Duration::from_millis(50);
 /// How often the listener looks up from waiting to see whether all have come.
@@ -85,7 +88,9 @@ impl From<io::Error> for Refusal {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Refusal::Broken("it stayed silent".into()),
-            io::ErrorKind::UnexpectedEof => Refusal::Broken("it hung up".into()),
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                Refusal::Broken("it hung up".into())
+            }
             io::ErrorKind::InvalidData => Refusal::Stranger("it does not speak our protocol".into()),
             _ => Refusal::Broken(error.to_string()),
         }
@@ -94,14 +99,20 @@ impl From<io::Error> for Refusal {
 
 /// Connects worker `welcome.worker` to all others: element `j` is the connection to worker `j`, `None` at its own
 /// index. `listener` serves the higher indices and is closed on return; `addresses` says where the lower ones listen.
-/// `warn` hears of each stranger. The error names the workers that are missing.
+/// `report` hears of the first strangers and then of their number. The error names the workers that are missing.
 pub(crate) fn connect(
     welcome: &Welcome,
     listener: Option<TcpListener>,
     addresses: &[Option<SocketAddr>],
     deadline: Instant,
-    warn: &(dyn Fn(String) + Sync),
+    report: &(dyn Fn(String) + Sync),
 ) -> Result<Vec<Option<TcpStream>>, String> {
+    let refused = AtomicU32::new(0);
+    let warn = |message: String| {
+        if refused.fetch_add(1, Ordering::Relaxed) < LOUD {
+            report(message);
+        }
+    };
     let me = welcome.worker as usize;
     let mut links: Vec<Option<TcpStream>> = (0..welcome.workers).map(|_| None).collect();
     let talks = Talks::default();
@@ -146,7 +157,7 @@ pub(crate) fn connect(
                 // Past the limit it is turned away, and may come again.
                 let Some(talk) = talks.begin(&stream) else { continue };
                 let taken: Vec<bool> = links.iter().map(Option::is_some).collect();
-                let (found, talks) = (found.clone(), &talks);
+                let (found, talks, warn) = (found.clone(), &talks, &warn);
                 scope.spawn(move || {
                     let outcome = receive(welcome, stream, deadline, &taken);
                     if !talks.end(talk) {
@@ -163,9 +174,15 @@ pub(crate) fn connect(
         };
         let outcome = gather();
         // Whoever is still talking is no one we wait for.
-        talks.break_off();
+        let silent = talks.break_off();
+        if outcome.is_ok() && silent > 0 {
+            warn(format!("closed {silent} connections that had not introduced themselves"));
+        }
         outcome
     });
+    if refused.load(Ordering::Relaxed) > LOUD {
+        report(format!("refused {} connections in all while the workers connected", refused.load(Ordering::Relaxed)));
+    }
     outcome?;
     for link in links.iter().flatten() {
         prepare(link).map_err(|error| format!("cannot set up a connection: {error}"))?;
@@ -212,12 +229,15 @@ impl Talks {
         self.lock().over
     }
 
-    fn break_off(&self) {
+    /// Ends all of them and lets no other begin; returns how many there were.
+    fn break_off(&self) -> usize {
         let mut open = self.lock();
         open.over = true;
-        for (_, stream) in std::mem::take(&mut open.streams) {
+        let streams = std::mem::take(&mut open.streams);
+        for stream in streams.values() {
             let _ = stream.shutdown(Shutdown::Both);
         }
+        streams.len()
     }
 }
 
@@ -476,3 +496,6 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     sockopt::set_tcp_user_timeout(stream, USER_TIMEOUT.as_millis() as u32)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

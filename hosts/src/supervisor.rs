@@ -1,31 +1,21 @@
 //! The supervisor: a loop over what workers say, what becomes of their processes, and the clock.
 
-use std::fs::File;
-use std::io::{self, BufReader, Write};
-use std::net::SocketAddr;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, mpsc};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use fractal_logs::{Emitter, EventKind, EventSink, FailureKind, RunEvent, Source};
-use rustix::process::{Pid, Signal as KernelSignal, kill_process_group};
 
 use crate::Error;
 use crate::launch::{Deadlines, Ending, Failure, LaunchPlan};
-use crate::limits::{self, Grant, Readings};
+use crate::member::{Member, SETTLE, Stage};
 use crate::uplink::{Line, Signal};
-use crate::welcome::{PROTOCOL, Secret, ToWorker, Welcome, read_line};
-use crate::worker::{exit_code, one_line};
+use crate::welcome::{Secret, ToWorker};
+use crate::worker::one_line;
 
 /// How often the supervisor looks at the clock and at the processes when nothing is said.
 const TICK: Duration = Duration::from_millis(100);
 /// The same while a process is known to be ending.
 const SHORT_TICK: Duration = Duration::from_millis(2);
-/// After a worker fell for no reason of its own, the one that caused it shows within this time.
-const SETTLE: Duration = Duration::from_millis(500);
 /// A loop that took so long was itself suspended: silence during it says nothing about the workers.
 const SUSPENDED: Duration = Duration::from_secs(1);
 /// Malformed lines that are dropped with a warning before the worker is given up.
@@ -40,36 +30,6 @@ pub(crate) enum Note {
     Silent(usize),
     Stop(Duration),
     Kill,
-}
-
-/// How far a worker has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
-    Launched,
-    Joined,
-    Listening,
-    Meshed,
-    Finished,
-}
-
-/// One worker as the supervisor sees it. Dropping it kills and reaps the process.
-#[derive(Debug)]
-struct Member {
-    index: u32,
-    child: Child,
-    stdin: Option<ChildStdin>,
-    grant: Grant,
-    log: PathBuf,
-    stage: Stage,
-    address: Option<SocketAddr>,
-    heard: Instant,
-    malformed: u32,
-    /// Its own account of why it failed.
-    account: Option<(FailureKind, String)>,
-    /// All that it said has been heard.
-    silent: bool,
-    /// How its process ended, and when that was seen.
-    exit: Option<(ExitStatus, Instant)>,
 }
 
 #[derive(Debug)]
@@ -102,7 +62,7 @@ impl Supervisor {
         let secret = Secret::random().map_err(|error| Error::system("no random bytes for the run's secret", error))?;
         let mut members = Vec::with_capacity(plan.workers.len());
         for index in 0..plan.workers.len() {
-            members.push(launch(&plan, index, &secret, &emitter, &notes)?);
+            members.push(Member::launch(&plan, index, &secret, &emitter, &notes)?);
         }
         Ok(Supervisor {
             members,
@@ -120,11 +80,7 @@ impl Supervisor {
     pub(crate) fn run(mut self) -> Ending {
         let mut turn = Instant::now();
         let ending = loop {
-            let tick = if self.members.iter().any(|member| member.silent != member.exit.is_some()) {
-                SHORT_TICK
-            } else {
-                TICK
-            };
+            let tick = if self.members.iter().any(Member::is_going) { SHORT_TICK } else { TICK };
             match self.inbox.recv_timeout(tick) {
                 Ok(note) => self.hear(note),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
@@ -154,13 +110,13 @@ impl Supervisor {
                 match said {
                     Ok(Line::Event(event)) => self.forward(at, &event),
                     Ok(Line::Signal(signal)) => self.follow(at, signal),
-                    Err(line) => self.distrust(at, &format!("a malformed line was dropped: {line}")),
+                    Err(line) => self.distrust(at, &format!("a malformed line was dropped: '{line}'")),
                 }
             }
-            Note::Silent(at) => self.members[at].silent = true,
+            Note::Silent(at) => self.members[at].silent = Some(Instant::now()),
             Note::Stop(grace) => {
-                for member in &mut self.members {
-                    member.tell(&ToWorker::Stop);
+                for member in &self.members {
+                    member.tell(ToWorker::Stop);
                 }
                 if self.stopping.is_none() {
                     self.stopping = Some(Ask::Until(Instant::now() + grace));
@@ -179,10 +135,14 @@ impl Supervisor {
         }
     }
 
+    /// Notes that a worker said what it should not. The first few times are warned of, the others counted.
     fn distrust(&mut self, at: usize, what: &str) {
         let member = &mut self.members[at];
-        member.malformed += 1;
-        if member.malformed <= 3 {
+        if member.malformed.0 == 0 {
+            member.malformed.1 = what.to_string();
+        }
+        member.malformed.0 += 1;
+        if member.malformed.0 <= 3 {
             let message = format!("worker {}: {what} (log {})", member.index, member.log.display());
             self.emitter.emit(EventKind::WarningRaised { code: "malformed-line".into(), message });
         }
@@ -197,10 +157,9 @@ impl Supervisor {
                 member.stage = member.stage.max(Stage::Listening);
                 member.address = Some(address);
                 if self.members.iter().all(|member| member.address.is_some()) {
-                    let addresses = self.members.iter().map(|member| member.address).collect();
-                    let peers = ToWorker::Peers { addresses };
-                    for member in &mut self.members {
-                        member.tell(&peers);
+                    let addresses: Vec<_> = self.members.iter().map(|member| member.address).collect();
+                    for member in &self.members {
+                        member.tell(ToWorker::Peers { addresses: addresses.clone() });
                     }
                     self.startup = Some(Instant::now() + self.deadlines.startup);
                 }
@@ -212,7 +171,7 @@ impl Supervisor {
                     self.emitter.emit(EventKind::MeshConnected { workers: self.members.len() as u32 });
                 }
             }
-            Signal::Failed { kind, message } => member.account = Some((kind, one_line(&message))),
+            Signal::Failed { kind, message } => member.account = Some((kind, one_line(&message), Instant::now())),
             Signal::Finished => {
                 member.stage = Stage::Finished;
                 self.finishing.get_or_insert(Instant::now() + self.deadlines.stop);
@@ -226,18 +185,19 @@ impl Supervisor {
         for member in &mut self.members {
             member.look();
         }
+        let finished = self.members.iter().all(|member| member.is_gone() && member.stage == Stage::Finished);
         match self.stopping {
             Some(Ask::Killed) => return Some(Ending::Stopped),
-            Some(Ask::Until(deadline)) => {
+            Some(Ask::Until(deadline)) if !finished => {
                 let over = now >= deadline || self.members.iter().all(|member| member.exit.is_some());
                 return over.then_some(Ending::Stopped);
             }
-            None => {}
+            _ => {}
         }
         if let Some(at) = self.first_fallen() {
             return Some(self.fail(at, None));
         }
-        if self.members.iter().all(|member| member.is_gone() && member.stage == Stage::Finished) {
+        if finished {
             return Some(Ending::Finished);
         }
         let overdue = self.overdue(now);
@@ -260,8 +220,16 @@ impl Supervisor {
     fn overdue(&self, now: Instant) -> Option<(usize, FailureKind, String)> {
         for member in self.members.iter().filter(|member| member.exit.is_none()) {
             let at = member.index as usize;
-            if member.malformed > MAX_MALFORMED || (member.stage == Stage::Launched && member.malformed > 0) {
-                return Some((at, FailureKind::Exit, "talked nonsense on its event pipe".into()));
+            let (malformed, first) = &member.malformed;
+            if *malformed > MAX_MALFORMED || (member.stage == Stage::Launched && *malformed > 0) {
+                return Some((at, FailureKind::Exit, format!("talks nonsense on its event pipe: {first}")));
+            }
+            let passed = |since: Instant| now.saturating_duration_since(since) > self.deadlines.stop;
+            if let Some((kind, message, _)) = member.account.as_ref().filter(|(_, _, since)| passed(*since)) {
+                return Some((at, *kind, format!("failed and did not end: {message}")));
+            }
+            if member.silent.is_some_and(passed) {
+                return Some((at, FailureKind::WorkerLost, "closed its event pipe and did not end".into()));
             }
             let silence = now.saturating_duration_since(member.heard);
             if member.stage > Stage::Launched && silence > self.deadlines.heartbeat {
@@ -307,254 +275,10 @@ impl Supervisor {
         }
         // Ends when each reader has seen the end of its pipe; bounded, should some grandchild hold one open.
         let deadline = Instant::now() + SETTLE;
-        while self.members.iter().any(|member| !member.silent) && Instant::now() < deadline {
+        while self.members.iter().any(|member| member.silent.is_none()) && Instant::now() < deadline {
             if let Ok(note) = self.inbox.recv_timeout(SHORT_TICK) {
                 self.hear(note);
             }
         }
     }
-}
-
-fn launch(
-    plan: &LaunchPlan,
-    at: usize,
-    secret: &Secret,
-    emitter: &Emitter,
-    notes: &mpsc::Sender<Note>,
-) -> Result<Member, Error> {
-    let index = at as u32;
-    let worker = &plan.workers[at];
-    let log_error = |source| Error::Log { worker: index, path: worker.log.clone(), source };
-    let log = File::create(&worker.log).map_err(log_error)?;
-    let mut child = Command::new(&plan.program)
-        .args(&plan.args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(log)
-        // Ctrl-C at the terminal is the runner's to handle.
-        .process_group(0)
-        .spawn()
-        .map_err(|source| Error::Spawn { worker: index, program: plan.program.clone(), source })?;
-    let pid = child.id();
-    emitter.emit(EventKind::WorkerLaunched {
-        worker: index,
-        pid,
-        host: worker.host.clone(),
-        log: worker.log.display().to_string(),
-    });
-    let pipes = child.stdin.take().zip(child.stdout.take());
-    // It waits for its welcome, so the limits hold before it does anything.
-    let grant = limits::apply(pid, index, worker.limits, worker.cpus.as_deref());
-    let mut member = Member {
-        index,
-        child,
-        stdin: None,
-        grant,
-        log: worker.log.clone(),
-        stage: Stage::Launched,
-        address: None,
-        heard: Instant::now(),
-        malformed: 0,
-        account: None,
-        silent: false,
-        exit: None,
-    };
-    let granted = member.grant.granted();
-    emitter.emit(EventKind::LimitsGranted {
-        worker: index,
-        requested: worker.limits,
-        granted,
-        enforced_by: member.grant.enforced_by().to_string(),
-    });
-    for shortfall in member.grant.shortfalls() {
-        let message = format!("worker {index}: {shortfall}");
-        emitter.emit(EventKind::WarningRaised { code: "limit-not-enforced".into(), message });
-    }
-    let (stdin, stdout) =
-        pipes.ok_or_else(|| Error::Plan("a worker was started without pipes; this is a bug".into()))?;
-    member.stdin = Some(stdin);
-    let notes = notes.clone();
-    thread::Builder::new()
-        .name(format!("fractal:uplink-{index}"))
-        .spawn(move || listen(at, stdout, &notes))
-        .map_err(|error| Error::system(format!("cannot start the thread that listens to worker {index}"), error))?;
-    member.tell(&ToWorker::Welcome(Box::new(Welcome {
-        protocol: PROTOCOL,
-        run_id: plan.run_id.clone(),
-        worker: index,
-        workers: plan.workers.len() as u32,
-        threads: plan.threads,
-        secret: secret.clone(),
-        build: plan.build.clone(),
-        spec_hash: plan.spec_hash.clone(),
-        spec: plan.spec.clone(),
-        elapsed_us: emitter.elapsed_us(),
-        limits: granted,
-        bind: worker.bind,
-        heartbeat_ms: plan.deadlines.beat.as_millis() as u64,
-        startup_ms: plan.deadlines.startup.as_millis() as u64,
-    })));
-    Ok(member)
-}
-
-/// Reader thread of one worker: whole lines until the pipe ends.
-fn listen(at: usize, stdout: ChildStdout, notes: &mpsc::Sender<Note>) {
-    let mut reader = BufReader::new(stdout);
-    while let Ok(Some(line)) = read_line(&mut reader) {
-        let said = Line::decode(&line).map_err(|_| clip(&one_line(&line), 80));
-        if notes.send(Note::Said(at, said)).is_err() {
-            return;
-        }
-    }
-    let _ = notes.send(Note::Silent(at));
-}
-
-impl Member {
-    /// A worker that does not listen is noticed by its exit or its silence.
-    fn tell(&mut self, message: &ToWorker) {
-        if let Some(stdin) = &mut self.stdin {
-            let _ = stdin.write_all(message.encode().as_bytes());
-        }
-    }
-
-    /// Learns whether the process has ended.
-    fn look(&mut self) {
-        if self.exit.is_none()
-            && let Ok(Some(status)) = self.child.try_wait()
-        {
-            self.exit = Some((status, Instant::now()));
-        }
-    }
-
-    /// Whether it has ended and its last words are known; a grandchild that holds the pipe open is not waited for.
-    fn is_gone(&self) -> bool {
-        self.exit.is_some_and(|(_, seen)| self.silent || seen.elapsed() > SETTLE)
-    }
-
-    fn has_failed(&self) -> bool {
-        self.is_gone() && self.exit.is_some_and(|(status, _)| self.stage != Stage::Finished || !status.success())
-    }
-
-    /// Whether it fell because another worker did.
-    fn fell_in_sympathy(&self) -> bool {
-        let code = self.exit.and_then(|(status, _)| status.code());
-        code.is_some_and(|code| code == exit_code::PEER_LOST || code == exit_code::NO_MESH)
-    }
-
-    /// Class and cause of its end, in words that follow "worker 3".
-    fn cause(&self) -> (FailureKind, String) {
-        let readings = self.grant.readings();
-        let status = self.exit.map(|(status, _)| status).unwrap_or_default();
-        if let Some(cause) = self.out_of_memory(&readings, status) {
-            return (FailureKind::Oom, cause);
-        }
-        if let Some((kind, message)) = &self.account {
-            return (*kind, format!("failed: {message}"));
-        }
-        let (kind, what) = match (status.signal(), status.code()) {
-            (Some(signal), _) => (FailureKind::WorkerLost, format!("was killed by {}", signal_name(signal))),
-            (None, Some(exit_code::PEER_LOST)) => {
-                (FailureKind::WorkerLost, "lost its connection to another worker".into())
-            }
-            (None, Some(0)) => (FailureKind::Exit, "ended before its work was done".into()),
-            (None, code) => (FailureKind::Exit, format!("ended with status {}", code.unwrap_or(-1))),
-        };
-        (kind, with_log_tail(what, &self.log))
-    }
-
-    fn out_of_memory(&self, readings: &Readings, status: ExitStatus) -> Option<String> {
-        let limit = self.grant.granted().memory?;
-        if status.signal() == Some(KernelSignal::KILL.as_raw()) && readings.oom_kills.is_some_and(|kills| kills > 0) {
-            let peak = readings.memory_peak.map_or(String::new(), |peak| format!(", peak {}", size(peak)));
-            return Some(format!(
-                "passed its memory limit of {}{peak} and was killed; give it more memory",
-                size(limit)
-            ));
-        }
-        // RLIMIT_DATA lets the allocation fail, on which the standard library aborts after this sentence.
-        let refused = status.signal() == Some(KernelSignal::ABORT.as_raw())
-            && self.grant.enforced_by().contains("rlimit")
-            && log_tail(&self.log).contains("memory allocation of");
-        refused.then(|| {
-            format!("passed its memory limit of {}: an allocation was refused; give it more memory", size(limit))
-        })
-    }
-
-    /// Kills the process with whatever it started, and reaps it.
-    fn kill(&mut self) {
-        self.stdin = None;
-        if self.exit.is_none() {
-            // Not yet reaped, so the number still names this process and its group.
-            if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-                let _ = kill_process_group(pid, KernelSignal::KILL);
-            }
-            let _ = self.child.kill();
-            self.exit = self.child.wait().ok().map(|status| (status, Instant::now()));
-        }
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-fn with_log_tail(what: String, log: &Path) -> String {
-    match log_tail(log) {
-        tail if tail.is_empty() => what,
-        tail => format!("{what}; its log ends: {tail}"),
-    }
-}
-
-/// The last lines of a log as one line.
-fn log_tail(path: &Path) -> String {
-    let text = read_end(path, 4096).unwrap_or_default();
-    let lines: Vec<String> = text.lines().map(one_line).filter(|line| !line.is_empty()).collect();
-    let last = lines[lines.len().saturating_sub(3)..].join(" | ");
-    clip(&last, 300)
-}
-
-fn read_end(path: &Path, bytes: u64) -> io::Result<String> {
-    use std::io::{Read, Seek, SeekFrom};
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(bytes)))?;
-    let mut end = Vec::new();
-    file.take(bytes).read_to_end(&mut end)?;
-    Ok(String::from_utf8_lossy(&end).into_owned())
-}
-
-/// At most `most` characters.
-fn clip(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_string(),
-    }
-}
-
-fn size(bytes: u64) -> String {
-    const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-    match UNITS.into_iter().find(|(_, unit)| bytes >= *unit) {
-        Some((name, unit)) => format!("{:.1} {name}", bytes as f64 / unit as f64),
-        None => format!("{bytes} B"),
-    }
-}
-
-fn signal_name(signal: i32) -> String {
-    let name = match signal {
-        1 => "SIGHUP",
-        2 => "SIGINT",
-        4 => "SIGILL",
-        6 => "SIGABRT",
-        7 => "SIGBUS",
-        8 => "SIGFPE",
-        9 => "SIGKILL",
-        11 => "SIGSEGV",
-        15 => "SIGTERM",
-        24 => "SIGXCPU",
-        31 => "SIGSYS",
-        other => return format!("signal {other}"),
-    };
-    name.to_string()
 }

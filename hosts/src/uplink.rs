@@ -91,3 +91,54 @@ impl EventSink for Uplink {
         self.write(serde_json::to_string(event));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fractal_logs::{EventKind, Phase, Source};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn signals() -> impl Strategy<Value = Signal> {
+        prop_oneof![
+            Just(Signal::Joined),
+            Just(Signal::Beat),
+            any::<std::net::SocketAddrV4>().prop_map(|address| Signal::Listening { address: address.into() }),
+            Just(Signal::Meshed),
+            ".*".prop_map(|message| Signal::Failed { kind: FailureKind::BadData, message }),
+            Just(Signal::Finished),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn signals_read_back(signal in signals()) {
+            let line = serde_json::to_string(&signal).unwrap();
+            prop_assert_eq!(Line::decode(&line).unwrap(), Line::Signal(signal));
+        }
+
+        #[test]
+        fn events_read_back(elapsed_us in any::<u64>(), worker in any::<u32>(), message in ".*") {
+            let kind = EventKind::WarningRaised { code: "code".into(), message };
+            let event = RunEvent { elapsed_us, source: Source::Thread { worker, thread: 1 }, kind };
+            let line = serde_json::to_string(&event).unwrap();
+            prop_assert!(!line.contains('\n'));
+            prop_assert_eq!(Line::decode(&line).unwrap(), Line::Event(Box::new(event)));
+        }
+
+        #[test]
+        fn anything_else_is_an_error(line in "[^{].*") {
+            prop_assert!(Line::decode(&line).is_err());
+        }
+    }
+
+    #[test]
+    fn events_of_other_versions_are_errors() {
+        for line in ["{}", r#"{"up":"sing"}"#, r#"{"t":1,"src":"w0","event":"Unheard"}"#, r#"{"t":1,"event":"Beat"}"#] {
+            assert!(Line::decode(line).is_err(), "{line}");
+        }
+        let phase = EventKind::PhaseStarted { phase: Phase::Load };
+        let event = RunEvent { elapsed_us: 1, source: Source::Worker(0), kind: phase };
+        assert_eq!(Line::decode(&serde_json::to_string(&event).unwrap()).unwrap(), Line::Event(Box::new(event)));
+    }
+}

@@ -145,3 +145,81 @@ pub(crate) fn read_line(reader: &mut impl BufRead) -> io::Result<Option<String>>
     // Bytes that are no UTF-8 make a line that is no JSON; the caller reports it as such.
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    prop_compose! {
+        fn welcomes()(
+            run_id in ".*",
+            (worker, workers, threads) in any::<(u32, u32, u32)>(),
+            secret in any::<[u8; 32]>(),
+            (build, spec_hash, spec) in (".*", ".*", ".*"),
+            (elapsed_us, heartbeat_ms, startup_ms) in any::<(u64, u64, u64)>(),
+            cpus in prop::option::of(0.001f64..1e6),
+            memory in any::<Option<u64>>(),
+            bind in any::<IpAddr>(),
+        ) -> Welcome {
+            Welcome {
+                protocol: PROTOCOL, run_id, worker, workers, threads, secret: Secret(secret), build, spec_hash, spec,
+                elapsed_us, limits: Limits { cpus, memory }, bind, heartbeat_ms, startup_ms,
+            }
+        }
+    }
+
+    fn messages() -> impl Strategy<Value = ToWorker> {
+        prop_oneof![
+            welcomes().prop_map(|welcome| ToWorker::Welcome(Box::new(welcome))),
+            prop::collection::vec(any::<Option<SocketAddr>>(), 0..5).prop_map(|addresses| {
+                // The flow label and scope of an IPv6 address are no part of its text.
+                let plain = |address: SocketAddr| SocketAddr::new(address.ip(), address.port());
+                ToWorker::Peers { addresses: addresses.into_iter().map(|address| address.map(plain)).collect() }
+            }),
+            Just(ToWorker::Stop),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn messages_read_back(messages in prop::collection::vec(messages(), 1..5)) {
+            let stream: String = messages.iter().map(ToWorker::encode).collect();
+            let mut reader = stream.as_bytes();
+            for message in &messages {
+                let line = read_line(&mut reader).unwrap().unwrap();
+                prop_assert_eq!(&ToWorker::decode(&line).unwrap(), message);
+            }
+            prop_assert_eq!(read_line(&mut reader).unwrap(), None);
+        }
+
+        #[test]
+        fn no_secret_in_any_error_or_format(welcome in welcomes(), cut in any::<prop::sample::Index>()) {
+            let secret = fractal_logs::hex(welcome.secret.bytes());
+            let message = ToWorker::Welcome(Box::new(welcome));
+            let line = message.encode();
+            let shown = format!("{message:?}");
+            prop_assert!(!shown.contains(&secret[..16]));
+            let mut end = cut.index(line.len() - 1);
+            while !line.is_char_boundary(end) {
+                end -= 1;
+            }
+            let error = ToWorker::decode(&line[..end]).unwrap_err();
+            prop_assert!(!error.contains(&secret[..16]));
+        }
+    }
+
+    #[test]
+    fn a_torn_last_line_is_an_end() {
+        let mut reader = &b"{\"say\":\"stop\"}\n{\"say\":\"st"[..];
+        assert_eq!(ToWorker::decode(&read_line(&mut reader).unwrap().unwrap()), Ok(ToWorker::Stop));
+        assert_eq!(read_line(&mut reader).unwrap(), None);
+    }
+
+    #[test]
+    fn a_line_without_end_is_refused() {
+        let mut reader = io::BufReader::new(io::repeat(b'x'));
+        assert!(read_line(&mut reader).is_err());
+    }
+}

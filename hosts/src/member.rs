@@ -1,0 +1,322 @@
+//! One worker process as its runner has it: started, limited, told, listened to, and in the end explained and reaped.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::net::SocketAddr;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fractal_logs::{Emitter, EventKind, FailureKind};
+use rustix::process::{Pid, Signal as KernelSignal, WaitId, WaitIdOptions, kill_process_group, waitid};
+
+use crate::Error;
+use crate::launch::LaunchPlan;
+use crate::limits::{self, Grant};
+use crate::supervisor::Note;
+use crate::uplink::Line;
+use crate::welcome::{PROTOCOL, Secret, ToWorker, Welcome, read_line};
+use crate::worker::{exit_code, one_line};
+
+/// How long what belongs together may lie apart: a process's end and the last of its words, a worker's fall and that of
+/// those connected to it.
+pub(crate) const SETTLE: Duration = Duration::from_millis(500);
+
+/// How far a worker has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    Launched,
+    Joined,
+    Listening,
+    Meshed,
+    Finished,
+}
+
+/// One worker process. Dropping it kills and reaps the process and removes its cgroups.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) index: u32,
+    child: Child,
+    /// To the thread that writes to its stdin; stdin closes when this goes.
+    orders: Option<mpsc::Sender<ToWorker>>,
+    grant: Grant,
+    pub(crate) log: PathBuf,
+    pub(crate) stage: Stage,
+    /// Where other workers find it.
+    pub(crate) address: Option<SocketAddr>,
+    /// When it last said anything.
+    pub(crate) heard: Instant,
+    /// Malformed lines so far, and the beginning of the first.
+    pub(crate) malformed: (u32, String),
+    /// Its own account of why it failed, and when it came.
+    pub(crate) account: Option<(FailureKind, String, Instant)>,
+    /// Since when all that it said has been heard.
+    pub(crate) silent: Option<Instant>,
+    /// How its process ended, and when that was seen.
+    pub(crate) exit: Option<(ExitStatus, Instant)>,
+}
+
+impl Member {
+    /// Starts worker `at` of `plan`, limits it, and welcomes it. What it says goes to `notes`.
+    pub(crate) fn launch(
+        plan: &LaunchPlan,
+        at: usize,
+        secret: &Secret,
+        emitter: &Emitter,
+        notes: &mpsc::Sender<Note>,
+    ) -> Result<Member, Error> {
+        let index = at as u32;
+        let worker = &plan.workers[at];
+        let log_error = |source| Error::Log { worker: index, path: worker.log.clone(), source };
+        let log = File::create(&worker.log).map_err(log_error)?;
+        let mut child = Command::new(&plan.program)
+            .args(&plan.args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            // Ctrl-C at the terminal is the runner's to handle.
+            .process_group(0)
+            .spawn()
+            .map_err(|source| Error::Spawn { worker: index, program: plan.program.clone(), source })?;
+        let pid = child.id();
+        emitter.emit(EventKind::WorkerLaunched {
+            worker: index,
+            pid,
+            host: worker.host.clone(),
+            log: worker.log.display().to_string(),
+        });
+        let pipes = child.stdin.take().zip(child.stdout.take());
+        // It waits for its welcome, so the limits hold before it does anything.
+        let grant = limits::apply(pid, index, worker.limits, worker.cpus.as_deref());
+        let granted = grant.granted();
+        emitter.emit(EventKind::LimitsGranted {
+            worker: index,
+            requested: worker.limits,
+            granted,
+            enforced_by: grant.enforced_by().to_string(),
+        });
+        for shortfall in grant.shortfalls() {
+            let message = format!("worker {index}: {shortfall}");
+            emitter.emit(EventKind::WarningRaised { code: "limit-not-enforced".into(), message });
+        }
+        // From here on an error drops the member, which ends the process.
+        let mut member = Member {
+            index,
+            child,
+            orders: None,
+            grant,
+            log: worker.log.clone(),
+            stage: Stage::Launched,
+            address: None,
+            heard: Instant::now(),
+            malformed: (0, String::new()),
+            account: None,
+            silent: None,
+            exit: None,
+        };
+        let (stdin, stdout) =
+            pipes.ok_or_else(|| Error::Plan("a worker was started without pipes; this is a bug".into()))?;
+        let (orders, inbox) = mpsc::channel();
+        member.orders = Some(orders);
+        let notes = notes.clone();
+        start_thread(format!("fractal:uplink-{index}"), move || listen(at, stdout, &notes))?;
+        // A pipe takes only so much: a worker that never reads must not hold up the one who writes.
+        start_thread(format!("fractal:orders-{index}"), move || pass_on(stdin, &inbox))?;
+        member.tell(ToWorker::Welcome(Box::new(Welcome {
+            protocol: PROTOCOL,
+            run_id: plan.run_id.clone(),
+            worker: index,
+            workers: plan.workers.len() as u32,
+            threads: plan.threads,
+            secret: secret.clone(),
+            build: plan.build.clone(),
+            spec_hash: plan.spec_hash.clone(),
+            spec: plan.spec.clone(),
+            elapsed_us: emitter.elapsed_us(),
+            limits: granted,
+            bind: worker.bind,
+            heartbeat_ms: plan.deadlines.beat.as_millis() as u64,
+            startup_ms: plan.deadlines.startup.as_millis() as u64,
+        })));
+        Ok(member)
+    }
+
+    /// A worker that does not listen is noticed by its exit or its silence.
+    pub(crate) fn tell(&self, message: ToWorker) {
+        if let Some(orders) = &self.orders {
+            let _ = orders.send(message);
+        }
+    }
+
+    /// Learns whether the process has ended; if so, whatever it started ends too.
+    pub(crate) fn look(&mut self) {
+        // Looked at before it is reaped: until then its number names it and its group, and nobody else.
+        let peek = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        if self.exit.is_none()
+            && let Some(pid) = self.pid()
+            && waitid(WaitId::Pid(pid), peek).is_ok_and(|status| status.is_some())
+        {
+            let _ = kill_process_group(pid, KernelSignal::KILL);
+            self.exit = self.child.wait().ok().map(|status| (status, Instant::now()));
+        }
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
+    }
+
+    /// Whether it has ended and its last words are known; a grandchild that holds the pipe open is not waited for.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.exit.is_some_and(|(_, seen)| self.silent.is_some() || seen.elapsed() > SETTLE)
+    }
+
+    /// Whether its end or its last words are about to come.
+    pub(crate) fn is_going(&self) -> bool {
+        match (self.silent, self.exit) {
+            (Some(since), None) | (None, Some((_, since))) => since.elapsed() < SETTLE,
+            _ => false,
+        }
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.is_gone() && self.exit.is_some_and(|(status, _)| self.stage != Stage::Finished || !status.success())
+    }
+
+    /// Whether it fell because another worker did.
+    pub(crate) fn fell_in_sympathy(&self) -> bool {
+        let code = self.exit.and_then(|(status, _)| status.code());
+        code.is_some_and(|code| code == exit_code::PEER_LOST || code == exit_code::NO_MESH)
+    }
+
+    /// Class and cause of its end, in words that follow "worker 3".
+    pub(crate) fn cause(&self) -> (FailureKind, String) {
+        let status = self.exit.map(|(status, _)| status).unwrap_or_default();
+        if let Some(cause) = self.out_of_memory(status) {
+            return (FailureKind::Oom, cause);
+        }
+        if let Some((kind, message, _)) = &self.account {
+            return (*kind, format!("failed: {message}"));
+        }
+        let (kind, what) = match (status.signal(), status.code()) {
+            (Some(signal), _) => (FailureKind::WorkerLost, format!("was killed by {}", signal_name(signal))),
+            (None, Some(exit_code::PEER_LOST)) => {
+                (FailureKind::WorkerLost, "lost its connection to another worker".into())
+            }
+            (None, Some(0)) => (FailureKind::Exit, "ended before its work was done".into()),
+            (None, code) => (FailureKind::Exit, format!("ended with status {}", code.unwrap_or(-1))),
+        };
+        let tail = log_tail(&self.log);
+        (kind, if tail.is_empty() { what } else { format!("{what}; its log ends: {tail}") })
+    }
+
+    fn out_of_memory(&self, status: ExitStatus) -> Option<String> {
+        let limit = size(self.grant.granted().memory?);
+        let readings = self.grant.readings();
+        if status.signal() == Some(KernelSignal::KILL.as_raw()) && readings.oom_kills.is_some_and(|kills| kills > 0) {
+            let peak = readings.memory_peak.map_or(String::new(), |peak| format!(", peak {}", size(peak)));
+            return Some(format!("passed its memory limit of {limit}{peak} and was killed; give it more memory"));
+        }
+        // RLIMIT_DATA lets the allocation fail, on which the standard library aborts after this sentence.
+        let refused = status.signal() == Some(KernelSignal::ABORT.as_raw())
+            && self.grant.enforced_by().contains("rlimit")
+            && log_tail(&self.log).contains("memory allocation of");
+        refused.then(|| format!("passed its memory limit of {limit}: an allocation was refused; give it more memory"))
+    }
+
+    /// Kills the process with whatever it started, and reaps it.
+    pub(crate) fn kill(&mut self) {
+        self.orders = None;
+        if self.exit.is_none() {
+            if let Some(pid) = self.pid() {
+                let _ = kill_process_group(pid, KernelSignal::KILL);
+            }
+            let _ = self.child.kill();
+            self.exit = self.child.wait().ok().map(|status| (status, Instant::now()));
+        }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn start_thread(name: String, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    let builder = thread::Builder::new().name(name.clone());
+    builder.spawn(work).map(drop).map_err(|error| Error::system(format!("cannot start thread {name}"), error))
+}
+
+/// Reader thread of one worker: whole lines until the pipe ends.
+fn listen(at: usize, stdout: ChildStdout, notes: &mpsc::Sender<Note>) {
+    let mut reader = BufReader::new(stdout);
+    while let Ok(Some(line)) = read_line(&mut reader) {
+        let said = Line::decode(&line).map_err(|_| clip(&one_line(&line), 80));
+        if notes.send(Note::Said(at, said)).is_err() {
+            return;
+        }
+    }
+    let _ = notes.send(Note::Silent(at));
+}
+
+/// Writer thread of one worker: until there is no one to write for, or no one who reads.
+fn pass_on(mut stdin: ChildStdin, inbox: &mpsc::Receiver<ToWorker>) {
+    while let Ok(message) = inbox.recv() {
+        if stdin.write_all(message.encode().as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+/// The last lines of a log as one line.
+fn log_tail(path: &Path) -> String {
+    let text = read_end(path, 4096).unwrap_or_default();
+    let lines: Vec<String> = text.lines().map(one_line).filter(|line| !line.is_empty()).collect();
+    clip(&lines[lines.len().saturating_sub(3)..].join(" | "), 300)
+}
+
+fn read_end(path: &Path, bytes: u64) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(bytes)))?;
+    let mut end = Vec::new();
+    file.take(bytes).read_to_end(&mut end)?;
+    Ok(String::from_utf8_lossy(&end).into_owned())
+}
+
+/// At most `most` characters.
+fn clip(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_string(),
+    }
+}
+
+fn size(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match UNITS.into_iter().find(|(_, unit)| bytes >= *unit) {
+        Some((name, unit)) => format!("{:.1} {name}", bytes as f64 / unit as f64),
+        None => format!("{bytes} B"),
+    }
+}
+
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        31 => "SIGSYS",
+        other => return format!("signal {other}"),
+    };
+    name.to_string()
+}
