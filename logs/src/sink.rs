@@ -86,6 +86,11 @@ impl Emitter {
         self.start.elapsed().as_micros() as u64
     }
 
+    /// Passes on an event that another source has stamped.
+    pub fn pass_on(&self, event: &RunEvent) {
+        self.sink.record(event);
+    }
+
     /// Records `kind` as happening now.
     pub fn emit(&self, kind: EventKind) {
         self.sink.record(&RunEvent { elapsed_us: self.elapsed_us(), source: self.source, kind });

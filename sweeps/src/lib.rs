@@ -3,3 +3,7 @@
 pub mod analysis;
 pub mod import;
 pub mod predict;
+mod build;
+pub mod run;
+pub mod runner;
+pub mod worker;

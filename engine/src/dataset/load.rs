@@ -1,7 +1,6 @@
 //! [`Loader`]: parquet to binned rows.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,6 +9,7 @@ use parquet::file::metadata::ParquetMetaData;
 use serde::{Deserialize, Serialize};
 
 use super::columns::{read_codes, read_numbers};
+use super::decoding::guarded;
 use super::error::{Error, Fault};
 use super::footer::{Fetched, chunk_range, read_footer};
 use super::labels::{LabelMap, MAX_CLASSES};
@@ -91,9 +91,8 @@ impl Loader {
         let start = Instant::now();
         let cpu_start = thread_cpu_us();
         let rows_before = (rows.bytes.len(), rows.segments.len());
-        // Decoders of a foreign library see arbitrary bytes here; a panic of theirs is one more kind of damage.
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.load_piece(piece, thresholds, labels, rows)));
-        let outcome = outcome.unwrap_or_else(|_| Err(Fault::damage("makes the parquet decoder fail")));
+        let outcome = guarded(|| self.load_piece(piece, thresholds, labels, rows));
+        let outcome = outcome.unwrap_or_else(|| Err(Fault::damage("makes the parquet decoder fail")));
         match outcome {
             Ok(mut added) => {
                 added.wall_us = start.elapsed().as_micros() as u64;

@@ -5,6 +5,7 @@
 //! of a file into binned rows.
 
 mod columns;
+mod decoding;
 mod error;
 mod footer;
 mod generate;
@@ -20,6 +21,7 @@ mod scene;
 mod source;
 mod write;
 
+pub use decoding::decoding;
 pub use error::{BadFile, Error};
 pub use generate::{GenerateProgress, GenerateSpec, generate, generated_spec};
 pub use labels::{LabelMap, MAX_CLASSES};

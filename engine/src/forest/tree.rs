@@ -81,6 +81,24 @@ impl Tree {
         at
     }
 
+    /// The tree as it would be with this greatest depth, pruned: splits do not depend on where growing stops.
+    pub fn truncated(&self, depth: usize) -> Tree {
+        let mut tree = self.clone();
+        // Nodes lie level by level, so a level is a range.
+        let (mut level, mut end) = (0, 1);
+        let mut next = 0..1;
+        while !next.is_empty() && level < depth {
+            let children = tree.nodes[next].iter().filter(|node| node.branch.is_some()).count() * 2;
+            next = end..end + children;
+            end += children;
+            level += 1;
+        }
+        for node in &mut tree.nodes[next] {
+            node.branch = None;
+        }
+        tree.pruned()
+    }
+
     /// The tree with every split undone whose two leaves predict the same class, from the bottom up.
     ///
     /// Spark does the same to every forest it trains (`LearningNode.toNode(prune = true)`, since 2.4): a split that

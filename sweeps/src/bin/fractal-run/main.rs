@@ -1,1 +1,74 @@
-fn main() {}
+//! `fractal-run`: trains a random forest over parquet on timely workers and says how it scales.
+
+mod generate;
+mod interrupt;
+mod options;
+mod progress;
+mod sample_set;
+mod summary;
+mod train;
+mod words;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// Trains and scores a random forest over parquet with timely-dataflow workers, and records everything about it.
+///
+/// Without a subcommand it does one run. Without --data it makes a small LiDAR-like sample set first.
+#[derive(Debug, Parser)]
+#[command(name = "fractal-run", version, args_conflicts_with_subcommands = true, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    train: train::TrainArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write a FRACTAL-shaped data set of any size
+    Generate(generate::GenerateArgs),
+    /// Print shell completions
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+    /// What a re-executed binary becomes; not for people
+    #[command(hide = true)]
+    Worker,
+}
+
+fn main() -> ExitCode {
+    // A worker must not touch stdout or stdin before it has moved them aside: no argument parser in between.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == "worker") {
+        return match fractal_sweeps::worker::run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                writeln!(std::io::stderr(), "error: {error}").ok();
+                ExitCode::from(2)
+            }
+        };
+    }
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        None => train::run(cli.train),
+        Some(Command::Generate(args)) => generate::run(args),
+        Some(Command::Completions { shell }) => {
+            clap_complete::generate(shell, &mut Cli::command(), "fractal-run", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Man) => clap_mangen::Man::new(Cli::command())
+            .render(&mut std::io::stdout())
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(anyhow::Error::from),
+        Some(Command::Worker) => unreachable!("handled before the arguments are parsed"),
+    };
+    outcome.unwrap_or_else(|error| {
+        writeln!(std::io::stderr(), "error: {error:#}").ok();
+        ExitCode::from(2)
+    })
+}

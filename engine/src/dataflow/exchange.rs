@@ -1,0 +1,239 @@
+//! How the threads of a run talk: [`Exchange`], once over timely and once for a single thread without it.
+//!
+//! A round is one timestamp of one long-lived dataflow. Every thread brings its part, advances to the next timestamp and
+//! sleeps until no thread can still bring something for this one; the operators have then folded the parts at one place
+//! and broadcast what came out. Starting, stopping and failing are plain code between rounds.
+//!
+//! ```text
+//! contribution ──► exchange to thread 0 ──► agree ────► broadcast ──► agreement
+//! tree blocks ───► exchange to tree's owner ► grow_level ► broadcast ──► splits
+//! ```
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use timely::dataflow::channels::pact::Exchange as ExchangePact;
+use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::vec::Broadcast;
+use timely::dataflow::operators::{Input, Inspect, Probe};
+use timely::dataflow::{InputHandle, ProbeHandle, Scope, StreamVec};
+use timely::worker::Worker;
+
+use super::agreement::{Agreement, Contribution, fold};
+use crate::error::Failure;
+use crate::forest::{Grower, NodeSplit, Owner, Pass, TreeBlock, owner_of};
+
+/// One timestamp of the dataflow.
+type Round = u64;
+
+/// What a thread needs of the others.
+pub(crate) trait Exchange {
+    /// Index of this thread among all threads of all workers.
+    fn index(&self) -> usize;
+
+    /// All threads of all workers.
+    fn peers(&self) -> usize;
+
+    /// Everybody contributes, one place folds in thread order, everybody gets the result; the first failure among the
+    /// contributions fails everybody alike.
+    fn agree(&mut self, contribution: Result<Contribution, Failure>) -> Result<Agreement, Failure>;
+
+    /// Adds up this pass's histograms of all threads and chooses the splits of its nodes.
+    /// The splits come sorted by (tree, node).
+    fn choose_splits(&mut self, growing: &Growing, blocks: Vec<TreeBlock>) -> Result<Vec<NodeSplit>, Failure>;
+}
+
+/// The forest being grown and the pass in progress, shared by a thread's driver and its operators.
+#[derive(Clone, Debug)]
+pub(crate) struct Growing {
+    pub(crate) grower: Rc<RefCell<Grower>>,
+    pub(crate) pass: Rc<Pass>,
+}
+
+/// No other threads: folds and splits on the spot, without a dataflow.
+#[derive(Debug, Default)]
+pub(crate) struct Solo {
+    owner: Option<Owner>,
+}
+
+impl Exchange for Solo {
+    fn index(&self) -> usize {
+        0
+    }
+
+    fn peers(&self) -> usize {
+        1
+    }
+
+    fn agree(&mut self, contribution: Result<Contribution, Failure>) -> Result<Agreement, Failure> {
+        fold(vec![contribution])
+    }
+
+    fn choose_splits(&mut self, growing: &Growing, blocks: Vec<TreeBlock>) -> Result<Vec<NodeSplit>, Failure> {
+        let grower = growing.grower.borrow();
+        let owner = self.owner.get_or_insert_with(|| Owner::new(grower.shape(), 0, 1));
+        for block in blocks {
+            owner.add(&growing.pass, block)?;
+        }
+        Ok(owner.split(&grower, &growing.pass)?)
+    }
+}
+
+type Part = (usize, Result<Contribution, Failure>);
+
+/// The threads of all workers, over one timely dataflow.
+pub(crate) struct Timely<'w> {
+    worker: &'w mut Worker,
+    contributions: InputHandle<Round, timely::container::CapacityContainerBuilder<Vec<Part>>>,
+    blocks: InputHandle<Round, timely::container::CapacityContainerBuilder<Vec<TreeBlock>>>,
+    probe: ProbeHandle<Round>,
+    agreements: Received<Result<Agreement, Failure>>,
+    splits: Received<Result<NodeSplit, Failure>>,
+    /// What is being grown, and the round that splits it.
+    growing: Rc<RefCell<Option<(Round, Growing)>>>,
+}
+
+/// What a broadcast delivered to this thread in the current round.
+type Received<D> = Rc<RefCell<Vec<D>>>;
+
+impl<'w> Timely<'w> {
+    /// Draws the graph. All threads must call this in the same order.
+    pub(crate) fn build(worker: &'w mut Worker) -> Self {
+        let mut contributions = InputHandle::new();
+        let mut blocks = InputHandle::new();
+        let probe = ProbeHandle::new();
+        let agreements = Received::default();
+        let splits = Received::default();
+        let growing = Rc::new(RefCell::new(None));
+        let place = (worker.index(), worker.peers());
+        worker.dataflow_named("forest", |scope: Scope<'_, Round>| {
+            agree(scope.input_from(&mut contributions)).broadcast().inspect(collect(&agreements)).probe_with(&probe);
+            grow_level(scope.input_from(&mut blocks), growing.clone(), place)
+                .broadcast()
+                .inspect(collect(&splits))
+                .probe_with(&probe);
+        });
+        Timely { worker, contributions, blocks, probe, agreements, splits, growing }
+    }
+
+    /// Closes this timestamp and sleeps until all threads have and its results are here.
+    fn finish_round(&mut self) {
+        let next = self.contributions.time() + 1;
+        self.contributions.advance_to(next);
+        self.blocks.advance_to(next);
+        let probe = &self.probe;
+        self.worker.step_or_park_while(None, || probe.less_than(&next));
+    }
+}
+
+impl Exchange for Timely<'_> {
+    fn index(&self) -> usize {
+        self.worker.index()
+    }
+
+    fn peers(&self) -> usize {
+        self.worker.peers()
+    }
+
+    fn agree(&mut self, contribution: Result<Contribution, Failure>) -> Result<Agreement, Failure> {
+        self.contributions.send((self.index(), contribution));
+        self.finish_round();
+        self.agreements.borrow_mut().pop().expect("a finished round has broadcast one agreement")
+    }
+
+    fn choose_splits(&mut self, growing: &Growing, blocks: Vec<TreeBlock>) -> Result<Vec<NodeSplit>, Failure> {
+        *self.growing.borrow_mut() = Some((*self.blocks.time(), growing.clone()));
+        for block in blocks {
+            self.blocks.send(block);
+            // One block a message: a block is up to 1 MiB, and a default container would gather hundreds.
+            self.blocks.flush();
+        }
+        self.finish_round();
+        // The operator's share of the grower must be gone before the driver takes it apart.
+        *self.growing.borrow_mut() = None;
+        let mut splits = std::mem::take(&mut *self.splits.borrow_mut()).into_iter().collect::<Result<Vec<_>, _>>()?;
+        splits.sort_by_key(|split| (split.tree, split.node));
+        Ok(splits)
+    }
+}
+
+fn collect<D: Clone + 'static>(received: &Received<D>) -> impl FnMut(&D) + 'static {
+    let received = received.clone();
+    move |record| received.borrow_mut().push(record.clone())
+}
+
+/// Folds each round's contributions at thread 0, in thread order.
+fn agree<'scope>(
+    parts: StreamVec<'scope, Round, Part>,
+) -> StreamVec<'scope, Round, Result<Agreement, Failure>> {
+    parts
+        .unary_frontier(ExchangePact::new(|_: &Part| 0), "agree", |_, _| {
+            let mut rounds = BTreeMap::new();
+            move |(input, frontier), output| {
+                input.for_each_stamp(|capability, data| {
+                    if let Some(capability) = capability.retain_least(0) {
+                        let (_, parts) =
+                            rounds.entry(*capability.time()).or_insert_with(|| (capability, Vec::<Part>::new()));
+                        parts.extend(data.flat_map(|part| part.drain(..)));
+                    }
+                });
+                while let Some(round) = rounds.first_entry().filter(|r| !frontier.frontier().less_equal(r.key())) {
+                    let (capability, mut parts) = round.remove();
+                    parts.sort_by_key(|(index, _)| *index);
+                    let agreement = fold(parts.into_iter().map(|(_, part)| part).collect());
+                    output.session(&capability).give(agreement);
+                }
+            }
+        })
+        .container::<Vec<_>>()
+}
+
+/// Adds up histogram blocks at the owner of their tree as they arrive and, once all threads have sent theirs, chooses the
+/// splits of the pass.
+fn grow_level<'scope>(
+    blocks: StreamVec<'scope, Round, TreeBlock>,
+    growing: Rc<RefCell<Option<(Round, Growing)>>>,
+    (index, peers): (usize, usize),
+) -> StreamVec<'scope, Round, Result<NodeSplit, Failure>> {
+    blocks
+        .unary_frontier(ExchangePact::new(move |block: &TreeBlock| owner_of(block.tree, peers) as u64), "grow_level", {
+            move |_, _| {
+                let mut owner = None;
+                let mut waiting = BTreeMap::new();
+                let mut fault = None;
+                move |(input, frontier), output| {
+                    input.for_each_stamp(|capability, data| {
+                        if let Some(capability) = capability.retain_least(0) {
+                            let (_, blocks) =
+                                waiting.entry(*capability.time()).or_insert_with(|| (capability, Vec::<TreeBlock>::new()));
+                            blocks.extend(data.flat_map(|part| part.drain(..)));
+                        }
+                    });
+                    // A faster thread's blocks may come while this thread is still in the round before: they wait.
+                    let growing = growing.borrow();
+                    let Some((round, Growing { grower, pass })) = growing.as_ref() else { return };
+                    let Some((_, blocks)) = waiting.get_mut(round) else { return };
+                    let grower = grower.borrow();
+                    let owner = owner.get_or_insert_with(|| Owner::new(grower.shape(), index, peers));
+                    for block in blocks.drain(..) {
+                        fault = fault.take().or(owner.add(pass, block).err().map(Failure::from));
+                    }
+                    if frontier.frontier().less_equal(round) {
+                        return;
+                    }
+                    let (capability, _) = waiting.remove(round).expect("looked up above");
+                    let splits = match fault.take() {
+                        Some(fault) => Err(fault),
+                        None => owner.split(&grower, pass).map_err(Failure::from),
+                    };
+                    let mut session = output.session(&capability);
+                    match splits {
+                        Ok(splits) => session.give_iterator(splits.into_iter().map(Ok)),
+                        Err(fault) => session.give(Err(fault)),
+                    }
+                }
+            }
+        })
+        .container::<Vec<_>>()
+}

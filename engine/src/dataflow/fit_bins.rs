@@ -1,0 +1,70 @@
+//! Phase *fit_bins*: thresholds from a sample of rows, chosen by row id and fitted at one place.
+
+use fractal_logs::EventKind;
+use serde::{Deserialize, Serialize};
+
+use super::agreement::{Agreement, Contribution};
+use super::exchange::Exchange;
+use super::plan::Plan;
+use super::thread::Thread;
+use crate::dataset;
+use crate::error::{Error, Failure};
+use crate::forest::Thresholds;
+
+/// A column of sampled values for each feature, and into how many bins they are to be cut.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SampleColumns {
+    pub(crate) columns: Vec<Vec<f64>>,
+    pub(crate) max_bins: usize,
+}
+
+/// Reads this thread's share of the sampled files and agrees on the thresholds.
+pub(crate) fn fit_bins(thread: &Thread, exchange: &mut impl Exchange, plan: &Plan) -> Result<Thresholds, Error> {
+    let contribution = sample(thread, exchange, plan).map(Contribution::Sample);
+    match exchange.agree(contribution).map_err(Error::Agreed)? {
+        Agreement::Thresholds { thresholds, sample_rows } => {
+            if thread.leads() {
+                let bins = thresholds.bins();
+                thread.run.emit(EventKind::ThresholdsFitted { sample_rows, bins, z_deviation: None });
+            }
+            Ok(thresholds)
+        }
+        other => unreachable!("a round of samples ended in {other:?}"),
+    }
+}
+
+fn sample(thread: &Thread, exchange: &impl Exchange, plan: &Plan) -> Result<SampleColumns, Failure> {
+    let mut columns = vec![Vec::new(); thread.features()];
+    for file in plan.sampled_files_of(exchange.index(), exchange.peers()) {
+        match dataset::sample_rows(&thread.source, file, &thread.spec.data.schema, thread.spec.forest.seed) {
+            Ok(rows) => {
+                for (column, values) in columns.iter_mut().zip(rows) {
+                    column.extend(values);
+                }
+            }
+            // Loading will meet this file again, and count and report it there.
+            Err(error) if thread.may_skip(&error) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(SampleColumns { columns, max_bins: thread.spec.forest.bins as usize })
+}
+
+/// Fits thresholds to the samples of all threads.
+pub(super) fn fold(samples: Vec<SampleColumns>) -> Result<Agreement, Failure> {
+    let max_bins = samples.iter().map(|sample| sample.max_bins).max().unwrap_or(2);
+    let mut samples = samples.into_iter().map(|sample| sample.columns);
+    let mut columns = samples.next().unwrap_or_default();
+    for sample in samples {
+        for (column, values) in columns.iter_mut().zip(sample) {
+            column.extend(values);
+        }
+    }
+    let sample_rows = columns.first().map_or(0, Vec::len) as u64;
+    if sample_rows == 0 {
+        return Err(Failure::bad_data(
+            "train: no sampled row has a value in every feature; check --features, or take more files (--fraction)",
+        ));
+    }
+    Ok(Agreement::Thresholds { thresholds: Thresholds::fit(&columns, max_bins), sample_rows })
+}

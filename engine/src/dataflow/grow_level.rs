@@ -1,0 +1,215 @@
+//! Phase *train*: all trees grow level by level. In each pass every thread counts its rows for the pass's nodes, owners
+//! choose splits, and everybody applies them to its copy of the forest.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Instant;
+
+use fractal_logs::{EventKind, FeatureSplits, Schema};
+
+use super::cross_validate;
+use super::exchange::{Exchange, Growing};
+use super::read::Classes;
+use super::telemetry::Stopwatch;
+use super::thread::Thread;
+use crate::error::Error;
+use crate::forest::{
+    BinnedRows, Counter, Forest, ForestParams, Grower, InstructionSet, NodeSplit, Params, Shape, Thresholds,
+    Tree, TreeBlock, TreeSpec, owner_of, sqrt_features,
+};
+
+/// Trains the forest of the spec (after choosing its parameters, if it is to be cross-validated).
+pub(crate) fn train(
+    thread: &Thread,
+    exchange: &mut impl Exchange,
+    rows: &[BinnedRows],
+    classes: &Classes,
+    thresholds: Thresholds,
+) -> Result<Forest, Error> {
+    let spec = &thread.spec.forest;
+    let data = Training { rows, classes, thresholds };
+    let (trees, depth) = match &thread.spec.cross_validation {
+        None => (spec.trees, spec.depth),
+        Some(wanted) => cross_validate::choose(thread, exchange, &data, wanted)?,
+    };
+    let params = data.params(thread, (0..u64::from(trees)).map(|key| tree_spec(key, depth, None)).collect(), 1);
+    let trees = data.grow(thread, exchange, params, 0)?;
+    let forest = data.into_forest(thread, trees, depth);
+    if thread.leads() {
+        thread.run.emit(EventKind::ForestGrown {
+            trees: forest.trees.len() as u32,
+            nodes: forest.trees.iter().map(|tree| tree.nodes.len() as u64).sum(),
+            leaves: forest.trees.iter().map(|tree| tree.leaves() as u64).sum(),
+            depth: forest.trees.iter().map(|tree| tree.depth() as u32).max().unwrap_or(0),
+            model_hash: forest.hash(),
+            importances: forest.importances(),
+        });
+    }
+    Ok(forest)
+}
+
+/// A tree of the forest with number `key`.
+pub(super) fn tree_spec(key: u64, depth: u32, held_out_fold: Option<u8>) -> TreeSpec {
+    TreeSpec { key, held_out_fold, depth: depth as u8 }
+}
+
+/// The rows of this thread and what all threads agreed on about train.
+#[derive(Debug)]
+pub(super) struct Training<'a> {
+    pub(super) rows: &'a [BinnedRows],
+    pub(super) classes: &'a Classes,
+    pub(super) thresholds: Thresholds,
+}
+
+impl Training<'_> {
+    pub(super) fn params(&self, thread: &Thread, trees: Vec<TreeSpec>, folds: u8) -> Params {
+        let spec = &thread.spec.forest;
+        Params {
+            trees,
+            folds,
+            features_per_node: features_per_node(thread),
+            min_instances: spec.min_instances,
+            min_gain: spec.min_gain,
+            seed: spec.seed,
+            histogram_budget_bytes: thread.spec.topology.histogram_budget,
+        }
+    }
+
+    /// Grows the trees of `params` side by side, over the rows of all threads.
+    pub(super) fn grow(
+        &self,
+        thread: &Thread,
+        exchange: &mut impl Exchange,
+        params: Params,
+        batch: u32,
+    ) -> Result<Vec<Tree>, Error> {
+        let bins = self.thresholds.bins().into_iter().max().unwrap_or(1) as usize;
+        let shape = Shape { features: thread.features(), bins, classes: self.classes.codes.len() };
+        let grower = Grower::new(shape, params)?;
+        let counter = Counter::new(shape, InstructionSet::detect());
+        grow(thread, exchange, grower, counter, self.rows, batch)
+    }
+
+    pub(super) fn into_forest(self, thread: &Thread, trees: Vec<Tree>, depth: u32) -> Forest {
+        forest(thread, self.thresholds, self.classes, trees, depth)
+    }
+}
+
+/// A forest of `trees`, as it is saved.
+pub(super) fn forest(
+    thread: &Thread,
+    thresholds: Thresholds,
+    classes: &Classes,
+    trees: Vec<Tree>,
+    depth: u32,
+) -> Forest {
+    let spec = &thread.spec.forest;
+    Forest {
+        features: thread.spec.data.schema.feature_names(),
+        thresholds,
+        classes: classes.codes.clone(),
+        z_deviation: (thread.spec.data.schema == Schema::Fractal).then_some(classes.z_deviation),
+        params: ForestParams {
+            depth,
+            bins: spec.bins,
+            features_per_node: features_per_node(thread) as u32,
+            min_instances: spec.min_instances,
+            min_gain: spec.min_gain,
+            seed: spec.seed,
+        },
+        trees,
+    }
+}
+
+fn features_per_node(thread: &Thread) -> usize {
+    let features = thread.features();
+    thread.spec.forest.features_per_node.map_or(sqrt_features(features), |n| (n as usize).min(features))
+}
+
+/// One pass after the other until the trees of `grower` are complete.
+fn grow(
+    thread: &Thread,
+    exchange: &mut impl Exchange,
+    grower: Grower,
+    mut counter: Counter,
+    rows: &[BinnedRows],
+    batch: u32,
+) -> Result<Vec<Tree>, Error> {
+    let grower = Rc::new(RefCell::new(grower));
+    let own_rows: u64 = rows.iter().map(|rows| rows.rows() as u64).sum();
+    loop {
+        let Some(pass) = grower.borrow_mut().next_pass()? else { break };
+        let pass = Rc::new(pass);
+        if thread.leads() {
+            thread.run.emit(EventKind::LevelStarted {
+                batch,
+                level: pass.level.into(),
+                group: pass.group,
+                groups: pass.groups,
+                open_nodes: pass.open_nodes,
+                histogram_bytes: pass.histogram_bytes,
+            });
+        }
+        let watch = Stopwatch::start();
+        let histogram = counter.count(rows, &grower.borrow(), &pass);
+        let counted_us = watch.wall_us();
+        let blocks = histogram.blocks;
+        let bytes = |block: &TreeBlock| size_of_val(block.counts.as_slice()) as u64;
+        let block_bytes: u64 = blocks.iter().map(bytes).sum();
+        let own = |block: &&TreeBlock| owner_of(block.tree, exchange.peers()) == exchange.index();
+        let sent_bytes = block_bytes - blocks.iter().filter(own).map(bytes).sum::<u64>();
+        thread.counters.add_rows(own_rows);
+        thread.counters.add_exchanged_bytes(sent_bytes);
+        let waiting = Instant::now();
+        let growing = Growing { grower: grower.clone(), pass: pass.clone() };
+        let splits = exchange.choose_splits(&growing, blocks).map_err(Error::Agreed)?;
+        drop(growing);
+        let waiting_us = waiting.elapsed().as_micros() as u64;
+        let applying = Instant::now();
+        let summary = thread.leads().then(|| by_feature(&splits));
+        grower.borrow_mut().apply(&splits)?;
+        thread.own.emit(EventKind::LevelCounted {
+            batch,
+            level: pass.level.into(),
+            group: pass.group,
+            rows: own_rows,
+            busy_us: counted_us + applying.elapsed().as_micros() as u64,
+            cpu_us: watch.cpu_us(),
+            waiting_us,
+            sent_bytes,
+        });
+        if let Some((splits, leaves)) = summary {
+            thread.run.emit(EventKind::LevelFinished {
+                batch,
+                level: pass.level.into(),
+                group: pass.group,
+                wall_us: watch.wall_us(),
+                // All threads count blocks of the same sizes, and each block stays at home with one thread of them.
+                exchanged_bytes: block_bytes * (exchange.peers() as u64 - 1),
+                splits,
+                leaves,
+            });
+        }
+    }
+    let grower = Rc::try_unwrap(grower).unwrap_or_else(|_| unreachable!("the last pass gave its share back"));
+    Ok(grower.into_inner().into_trees())
+}
+
+fn by_feature(splits: &[NodeSplit]) -> (Vec<FeatureSplits>, u64) {
+    let mut features: BTreeMap<u32, (u64, f64)> = BTreeMap::new();
+    let mut leaves = 0;
+    for node in splits {
+        match &node.split {
+            Some(split) => {
+                let entry = features.entry(split.feature as u32).or_default();
+                entry.0 += 1;
+                entry.1 += split.gain * node.counts.iter().sum::<u64>() as f64;
+            }
+            None => leaves += 1,
+        }
+    }
+    let features =
+        features.into_iter().map(|(feature, (splits, gain))| FeatureSplits { feature, splits, gain }).collect();
+    (features, leaves)
+}

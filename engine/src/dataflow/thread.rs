@@ -1,0 +1,58 @@
+//! [`Thread`]: what every phase of one thread needs.
+
+use std::sync::Arc;
+
+use fractal_logs::{Emitter, EventKind, OnBadFile, Phase, RunSpec};
+
+use super::telemetry::{Counters, Stopwatch};
+use crate::dataset::{self, Source};
+
+/// One thread of a worker, and what it emits through.
+#[derive(Debug)]
+pub(crate) struct Thread {
+    pub(crate) spec: RunSpec,
+    pub(crate) source: Source,
+    /// Index among all threads of all workers.
+    pub(crate) index: usize,
+    pub(crate) threads_per_worker: usize,
+    pub(crate) counters: Arc<Counters>,
+    /// Stamps this thread.
+    pub(crate) own: Emitter,
+    /// Stamps this worker; used by thread 0 for what concerns the whole run.
+    pub(crate) run: Emitter,
+}
+
+impl Thread {
+    /// Whether this is the thread at which results come together and which reports for the run.
+    pub(crate) fn leads(&self) -> bool {
+        self.index == 0
+    }
+
+    pub(crate) fn features(&self) -> usize {
+        self.spec.data.schema.feature_names().len()
+    }
+
+    /// Whether `error` is about one file that the run may go on without.
+    pub(crate) fn may_skip(&self, error: &dataset::Error) -> bool {
+        self.spec.data.on_bad_file == OnBadFile::Skip && error.bad_file().is_some()
+    }
+
+    /// Does `work` as `phase`, timed for this thread and, by the leading one, for the run.
+    pub(crate) fn phase<R>(&self, phase: Phase, work: impl FnOnce() -> R) -> R {
+        self.counters.enter(phase);
+        if self.leads() {
+            self.run.emit(EventKind::PhaseStarted { phase });
+        }
+        let watch = Stopwatch::start();
+        let result = work();
+        self.own.emit(EventKind::PhaseFinished { phase, wall_us: watch.wall_us(), cpu_us: watch.cpu_us() });
+        if self.leads() {
+            self.run.emit(EventKind::PhaseFinished {
+                phase,
+                wall_us: watch.wall_us(),
+                cpu_us: watch.process_cpu_us(),
+            });
+        }
+        result
+    }
+}

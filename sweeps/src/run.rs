@@ -1,0 +1,296 @@
+//! [`LocalRunner`], the real [`Runner`]: places the workers of a run, launches them, listens, and leaves its record.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use fractal_hosts::host_set::HostSet;
+use fractal_hosts::{Deadlines, Ending, Fleet, LaunchPlan, WorkerPlan, host_facts, host_shape, placement};
+use fractal_logs::{
+    Emitter, EventKind, EventSink, FailureKind, FanOut, JournalWriter, Limits, Outcome, Phase, RunDir, RunEvent,
+    RunResult, RunSpec, RunState, Source, Store,
+};
+
+use crate::build;
+use crate::runner::{CancelToken, RunFigures, RunOutcome, RunRequest, Runner, StopCause, Urgency};
+use crate::worker::Job;
+
+/// How often a running run looks whether it is to stop.
+const POLL: Duration = Duration::from_millis(50);
+
+/// What running a run can trip over before there is a run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The path of this program is not known, so it cannot start itself as workers.
+    #[error("cannot find this program's own file to start workers from it: {0}")]
+    Program(std::io::Error),
+    /// The store cannot be written.
+    #[error(transparent)]
+    Store(#[from] fractal_logs::Error),
+}
+
+/// How runs are carried out.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Write a journal. Without it a run leaves only its result, model and logs.
+    pub journal: bool,
+    /// When patience with workers ends.
+    pub deadlines: Deadlines,
+    /// Where small things that can be made again are kept.
+    pub cache: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { journal: true, deadlines: Deadlines::default(), cache: None }
+    }
+}
+
+/// Carries out runs on this machine, in processes of this program.
+#[derive(Debug)]
+pub struct LocalRunner {
+    program: PathBuf,
+    options: Options,
+    last: Option<RunResult>,
+}
+
+impl LocalRunner {
+    /// A runner whose workers are re-executions of the running program with the argument `worker`.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        // The link stays valid if the file is replaced while a long sweep runs.
+        let program = if cfg!(target_os = "linux") {
+            PathBuf::from(format!("/proc/{}/exe", std::process::id()))
+        } else {
+            std::env::current_exe().map_err(Error::Program)?
+        };
+        Ok(LocalRunner { program, options, last: None })
+    }
+
+    /// The result of the run carried out last, however it ended.
+    pub fn last_result(&self) -> Option<&RunResult> {
+        self.last.as_ref()
+    }
+}
+
+impl RunRequest {
+    /// A run that belongs to no sweep, in a new folder of `store` under `name`.
+    pub fn single(store: &Path, name: &str, spec: RunSpec) -> Result<RunRequest, Error> {
+        let dir = Store::new(store).create_run(name, &spec)?;
+        Ok(RunRequest {
+            cell: spec.short_hash(),
+            spec,
+            sweep: None,
+            repeat: 1,
+            run_id: dir.id().to_string(),
+            dir: dir.path().to_path_buf(),
+        })
+    }
+}
+
+impl Runner for LocalRunner {
+    fn run(&mut self, request: &RunRequest, cancel: &CancelToken, sink: Arc<dyn EventSink>) -> RunOutcome {
+        self.last = None;
+        match self.record(request, cancel, sink) {
+            Ok((outcome, result)) => {
+                self.last = Some(result);
+                outcome
+            }
+            Err(error) => RunOutcome::Failed { kind: FailureKind::Store, error: error.to_string() },
+        }
+    }
+
+    fn recover(&mut self, request: &RunRequest) -> Option<RunOutcome> {
+        let result = fractal_logs::store::read_result(&RunDir::open(&request.dir).result()).ok()?;
+        outcome_of(&result)
+    }
+}
+
+impl LocalRunner {
+    /// The run, from its first event to its result on disk. An error means that the store cannot be written.
+    fn record(
+        &self,
+        request: &RunRequest,
+        cancel: &CancelToken,
+        sink: Arc<dyn EventSink>,
+    ) -> Result<(RunOutcome, RunResult), fractal_logs::Error> {
+        let start = Instant::now();
+        std::fs::create_dir_all(&request.dir).map_err(|source| fractal_logs::Error::Io {
+            action: "create",
+            path: request.dir.clone(),
+            source,
+        })?;
+        let dir = RunDir::open(&request.dir);
+        let state = Arc::new(Folding::default());
+        let mut sinks: Vec<Arc<dyn EventSink>> = vec![state.clone(), sink];
+        let journal = match self.options.journal {
+            true => Some(Arc::new(JournalWriter::create(&dir.journal())?)),
+            false => None,
+        };
+        sinks.extend(journal.clone().map(|journal| journal as Arc<dyn EventSink>));
+        let emitter = Emitter::new(Arc::new(FanOut::new(sinks)), Source::Runner, start);
+        emitter.emit(self.started(request));
+
+        emitter.emit(EventKind::PhaseStarted { phase: Phase::Start });
+        let (outcome, failure, error) = match self.launch(request, &dir, &emitter, cancel) {
+            Ok(Ending::Finished) => (Outcome::Done, None, None),
+            Ok(Ending::Failed(failure)) => (Outcome::Failed, Some(failure.kind), Some(failure.message)),
+            Ok(Ending::Stopped) => match cancel.stop().map(|stop| stop.cause) {
+                Some(StopCause::TimeLimit) => {
+                    let limit = "the time limit of the run passed; raise it or make the run smaller";
+                    (Outcome::Failed, Some(FailureKind::Timeout), Some(limit.to_string()))
+                }
+                _ => (Outcome::Interrupted, Some(FailureKind::Interrupted), None),
+            },
+            Err(error) => (Outcome::Failed, Some(FailureKind::BadSpec), Some(error.to_string())),
+        };
+        if let Some(error) = journal.as_ref().and_then(|journal| journal.error()) {
+            let message = format!("the journal is incomplete: {error}; free some space and run again to have it whole");
+            emitter.emit(EventKind::WarningRaised { code: "journal-incomplete".into(), message });
+        }
+        let wall_us = emitter.elapsed_us();
+        emitter.emit(EventKind::RunFinished { outcome, failure, error, wall_us });
+        if let Some(journal) = &journal {
+            // A sick journal warns (above, and in its own file's end); it does not fail the run.
+            let _ = journal.sync();
+        }
+        let result = RunResult::from_state(&state.lock());
+        dir.write_result(&result)?;
+        let outcome = outcome_of(&result).expect("the last event has set an outcome");
+        Ok((outcome, result))
+    }
+
+    fn started(&self, request: &RunRequest) -> EventKind {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        EventKind::RunStarted {
+            run_id: request.run_id.clone(),
+            spec: Box::new(request.spec.clone()),
+            spec_hash: request.spec.hash(),
+            wall_clock_ms: now.as_millis() as u64,
+            command: std::env::args().collect(),
+            host: Box::new(host_facts()),
+            versions: build::versions(),
+            git_commit: build::git_commit(),
+            binary_hash: build::binary_hash(self.options.cache.as_deref()),
+            sweep: request.sweep.clone(),
+            repeat: request.sweep.as_ref().map(|_| request.repeat),
+        }
+    }
+
+    fn launch(
+        &self,
+        request: &RunRequest,
+        dir: &RunDir,
+        emitter: &Emitter,
+        cancel: &CancelToken,
+    ) -> Result<Ending, fractal_hosts::Error> {
+        let topology = &request.spec.topology;
+        let placement = placement::place(topology, &HostSet::local(), &[host_shape()])?;
+        for (code, message) in placement.warnings {
+            emitter.emit(EventKind::WarningRaised { code, message });
+        }
+        let limits = Limits { cpus: Some(f64::from(topology.cores)), memory: topology.memory };
+        let workers = placement.seats.into_iter().zip(0..).map(|(seat, worker)| WorkerPlan {
+            host: seat.host,
+            bind: seat.address,
+            limits,
+            cpus: seat.cpus,
+            log: dir.worker_log(worker),
+        });
+        let job = Job { spec: request.spec.clone(), model: dir.model() };
+        let plan = LaunchPlan {
+            program: self.program.clone(),
+            args: vec![OsString::from("worker")],
+            run_id: request.run_id.clone(),
+            build: build::id(),
+            spec: serde_json::to_string(&job).expect("a job has only string keys and finite numbers"),
+            spec_hash: request.spec.hash(),
+            threads: topology.cores,
+            workers: workers.collect(),
+            deadlines: self.options.deadlines,
+            start: emitter.start(),
+        };
+        let watched = Arc::new(StartWatch { emitter: emitter.clone(), since: Instant::now() });
+        let fleet = Fleet::start(plan, watched)?;
+        let stopper = fleet.stopper();
+        thread::scope(|scope| {
+            let (ended, end) = std::sync::mpsc::channel::<()>();
+            scope.spawn(move || {
+                let mut sent = None;
+                while let Err(std::sync::mpsc::RecvTimeoutError::Timeout) = end.recv_timeout(POLL) {
+                    let Some(urgency) = cancel.stop().map(|stop| stop.urgency).filter(|urgency| sent != Some(*urgency))
+                    else {
+                        continue;
+                    };
+                    match urgency {
+                        Urgency::Graceful => stopper.stop(CancelToken::GRACE),
+                        Urgency::Now => stopper.kill(),
+                    }
+                    sent = Some(urgency);
+                }
+            });
+            let ending = fleet.wait();
+            drop(ended);
+            Ok(ending)
+        })
+    }
+}
+
+/// The fold of the events so far.
+#[derive(Debug, Default)]
+struct Folding(Mutex<RunState>);
+
+impl Folding {
+    fn lock(&self) -> std::sync::MutexGuard<'_, RunState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl EventSink for Folding {
+    fn record(&self, event: &RunEvent) {
+        self.lock().apply(event);
+    }
+}
+
+/// Passes the fleet's events on, and closes the start phase when the workers are connected.
+struct StartWatch {
+    emitter: Emitter,
+    since: Instant,
+}
+
+impl EventSink for StartWatch {
+    fn record(&self, event: &RunEvent) {
+        self.emitter.pass_on(event);
+        if let EventKind::MeshConnected { .. } = event.kind {
+            let wall_us = self.since.elapsed().as_micros() as u64;
+            self.emitter.emit(EventKind::PhaseFinished { phase: Phase::Start, wall_us, cpu_us: 0 });
+        }
+    }
+}
+
+/// The outcome a sweep sees; `None` for a record without an end.
+fn outcome_of(result: &RunResult) -> Option<RunOutcome> {
+    match result.outcome? {
+        Outcome::Done => Some(RunOutcome::Done(RunFigures {
+            total_time_s: result.total_time_sec,
+            training_time_s: result.training_time_sec.unwrap_or_default(),
+            train_rows: result.train_count,
+            val_accuracy: result.val_accuracy,
+            test_accuracy: result.test_accuracy,
+            model_hash: result.model_hash.clone(),
+            peak_rss_bytes: result.workers.values().map(|worker| worker.peak_rss_bytes).max(),
+            granted_cores: granted_cores(result),
+        })),
+        Outcome::Failed => Some(RunOutcome::Failed {
+            kind: result.failure.unwrap_or(FailureKind::Exit),
+            error: result.error.clone().unwrap_or_else(|| "the run failed without a word".into()),
+        }),
+        Outcome::Interrupted => Some(RunOutcome::Interrupted),
+    }
+}
+
+/// Cores of all workers together, if each was limited.
+fn granted_cores(result: &RunResult) -> Option<f64> {
+    result.workers.values().map(|worker| worker.granted.and_then(|granted| granted.cpus)).sum()
+}
