@@ -6,7 +6,8 @@ fn main() {
     println!("cargo:rerun-if-changed=../.git/HEAD");
     println!("cargo:rerun-if-changed=../.git/index");
     let commit = output("git", &["rev-parse", "HEAD"]).unwrap_or_default();
-    let dirty = output("git", &["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| !changes.is_empty());
+    let dirty =
+        output("git", &["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| !changes.is_empty());
     println!("cargo:rustc-env=FRACTAL_GIT_COMMIT={commit}{}", if dirty && !commit.is_empty() { "-dirty" } else { "" });
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
     println!("cargo:rustc-env=FRACTAL_RUSTC={}", output(&rustc, &["--version"]).unwrap_or_default());

@@ -36,7 +36,9 @@ pub(crate) fn binary_hash(cache: Option<&Path>) -> Option<String> {
     let changed = facts.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_nanos();
     let key = format!("{} {} {changed}", program.display(), facts.len());
     let file = cache.map(|cache| cache.join(format!("binary-{}", &hex(&Sha256::digest(key))[..16])));
-    if let Some(hash) = file.as_ref().and_then(|file| std::fs::read_to_string(file).ok()).filter(|hash| hash.len() == 64) {
+    if let Some(hash) =
+        file.as_ref().and_then(|file| std::fs::read_to_string(file).ok()).filter(|hash| hash.len() == 64)
+    {
         return Some(hash);
     }
     let hash = hex(&Sha256::digest(std::fs::read(&program).ok()?));

@@ -34,7 +34,8 @@ pub(super) fn choose(
     let folds = wanted.folds as u8;
     let mut counts = Vec::with_capacity(models.len() * usize::from(folds));
     let mut per_fold = Vec::new();
-    let trees = (0..folds).flat_map(|fold| (0..u64::from(most_trees)).map(move |key| tree_spec(key, deepest, Some(fold))));
+    let trees =
+        (0..folds).flat_map(|fold| (0..u64::from(most_trees)).map(move |key| tree_spec(key, deepest, Some(fold))));
     // The batch numbers of a journal are unique in a run; 0 is the final forest.
     let mut grown = data.grow(thread, exchange, data.params(thread, trees.collect(), folds), 1)?;
     for _ in 0..folds {

@@ -164,9 +164,7 @@ fn collect<D: Clone + 'static>(received: &Received<D>) -> impl FnMut(&D) + 'stat
 }
 
 /// Folds each round's contributions at thread 0, in thread order.
-fn agree<'scope>(
-    parts: StreamVec<'scope, Round, Part>,
-) -> StreamVec<'scope, Round, Result<Agreement, Failure>> {
+fn agree<'scope>(parts: StreamVec<'scope, Round, Part>) -> StreamVec<'scope, Round, Result<Agreement, Failure>> {
     parts
         .unary_frontier(ExchangePact::new(|_: &Part| 0), "agree", |_, _| {
             let mut rounds = BTreeMap::new();
@@ -205,8 +203,9 @@ fn grow_level<'scope>(
                 move |(input, frontier), output| {
                     input.for_each_stamp(|capability, data| {
                         if let Some(capability) = capability.retain_least(0) {
-                            let (_, blocks) =
-                                waiting.entry(*capability.time()).or_insert_with(|| (capability, Vec::<TreeBlock>::new()));
+                            let (_, blocks) = waiting
+                                .entry(*capability.time())
+                                .or_insert_with(|| (capability, Vec::<TreeBlock>::new()));
                             blocks.extend(data.flat_map(|part| part.drain(..)));
                         }
                     });

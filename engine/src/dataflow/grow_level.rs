@@ -15,8 +15,8 @@ use super::telemetry::Stopwatch;
 use super::thread::Thread;
 use crate::error::Error;
 use crate::forest::{
-    BinnedRows, Counter, Forest, ForestParams, Grower, InstructionSet, NodeSplit, Params, Shape, Thresholds,
-    Tree, TreeBlock, TreeSpec, owner_of, sqrt_features,
+    BinnedRows, Counter, Forest, ForestParams, Grower, InstructionSet, NodeSplit, Params, Shape, Thresholds, Tree,
+    TreeBlock, TreeSpec, owner_of, sqrt_features,
 };
 
 /// Trains the forest of the spec (after choosing its parameters, if it is to be cross-validated).

@@ -23,7 +23,11 @@ pub(crate) struct Plan {
 impl Plan {
     /// Partitions of `subset` that thread `reader` reads.
     pub(crate) fn partitions_of(&self, reader: usize, subset: Subset) -> impl Iterator<Item = &Partition> {
-        self.partitions.iter().zip(&self.readers).filter(move |(p, r)| **r == reader && p.subset == subset).map(|(p, _)| p)
+        self.partitions
+            .iter()
+            .zip(&self.readers)
+            .filter(move |(p, r)| **r == reader && p.subset == subset)
+            .map(|(p, _)| p)
     }
 
     /// Sampled files that thread `reader` of `peers` reads.

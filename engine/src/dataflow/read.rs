@@ -107,7 +107,12 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(thread: &'a Thread, plan: &'a Plan, subset: Subset, thresholds: &'a Thresholds) -> Result<Self, Failure> {
+    pub(super) fn new(
+        thread: &'a Thread,
+        plan: &'a Plan,
+        subset: Subset,
+        thresholds: &'a Thresholds,
+    ) -> Result<Self, Failure> {
         let partitions: Vec<_> = plan.partitions_of(thread.index, subset).collect();
         let loader = Loader::new(thread.source.clone(), thread.spec.data.schema.clone())?;
         Ok(Reader { thread, partitions, next: 0, thresholds, loader })

@@ -47,11 +47,7 @@ impl Thread {
         let result = work();
         self.own.emit(EventKind::PhaseFinished { phase, wall_us: watch.wall_us(), cpu_us: watch.cpu_us() });
         if self.leads() {
-            self.run.emit(EventKind::PhaseFinished {
-                phase,
-                wall_us: watch.wall_us(),
-                cpu_us: watch.process_cpu_us(),
-            });
+            self.run.emit(EventKind::PhaseFinished { phase, wall_us: watch.wall_us(), cpu_us: watch.process_cpu_us() });
         }
         result
     }

@@ -80,9 +80,11 @@ fn spinner() -> ProgressStyle {
 }
 
 fn bar() -> ProgressStyle {
-    ProgressStyle::with_template("{spinner:.cyan} {elapsed:>4} {prefix:.bold} [{bar:24.cyan/dim}] {pos}/{len} ETA {eta} {wide_msg}")
-        .expect("a valid template")
-        .progress_chars("━╸─")
+    ProgressStyle::with_template(
+        "{spinner:.cyan} {elapsed:>4} {prefix:.bold} [{bar:24.cyan/dim}] {pos}/{len} ETA {eta} {wide_msg}",
+    )
+    .expect("a valid template")
+    .progress_chars("━╸─")
 }
 
 fn words(phase: Phase) -> &'static str {

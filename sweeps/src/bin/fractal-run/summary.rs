@@ -57,7 +57,10 @@ pub(crate) fn text(result: &RunResult) -> String {
         let evaluation = found.evaluation.as_ref();
         subsets.add_row([
             subset.name().to_string(),
-            found.files.as_ref().map_or("–".into(), |files| format!("{} of {}", count(files.taken_files), count(files.files))),
+            found
+                .files
+                .as_ref()
+                .map_or("–".into(), |files| format!("{} of {}", count(files.taken_files), count(files.files))),
             count(found.partitions),
             count(found.rows),
             count(found.skipped_rows),
