@@ -5,7 +5,7 @@
 
 use super::super::bagging::{self, PairKey};
 use super::super::grower::{Grower, Pass};
-use super::super::simd::{self, InstructionSet, LaneTest, Lanes};
+use super::super::simd::{self, InstructionSet, LANE_ROWS, LaneTest, Lanes};
 use super::super::{BinnedRows, SKIPPED, Shape};
 use super::block::Block;
 
@@ -17,9 +17,6 @@ const WIDE_BYTES: usize = 64 << 20;
 
 /// Rows before a 16-bit counter could overflow.
 const ROWS_BETWEEN_FLUSHES: usize = u16::MAX as usize / bagging::MAX_WEIGHT as usize;
-
-/// Rows whose weights are held at once.
-const ROWS: usize = 256;
 
 /// 32 trees or fewer, two lanes a pair key.
 #[derive(Debug)]
@@ -42,7 +39,8 @@ pub(super) struct Across {
     places: Vec<(usize, usize)>,
     since_flush: usize,
     weights: Vec<[u16; 32]>,
-    counters: Vec<Vec<u16>>,
+    /// Which vector of its feature's table each row and feature is added to.
+    counters: Vec<u16>,
 }
 
 impl Across {
@@ -62,8 +60,8 @@ impl Across {
             groups: Vec::new(),
             places: Vec::new(),
             since_flush: 0,
-            weights: vec![[0; 32]; ROWS],
-            counters: vec![vec![0; ROWS]; shape.features],
+            weights: vec![[0; 32]; LANE_ROWS],
+            counters: vec![0; LANE_ROWS * shape.features],
         };
         let params = grower.params();
         for tree in &pass.trees {
@@ -118,15 +116,15 @@ impl Across {
                     (group.lanes.a[p], group.lanes.b[p]) = (key.a, key.b);
                 }
             }
-            for from in (0..run.rows).step_by(ROWS) {
-                let n = ROWS.min(run.rows - from);
+            for from in (0..run.rows).step_by(LANE_ROWS) {
+                let n = LANE_ROWS.min(run.rows - from);
                 let at = run.start + from;
                 let rows = &part.bytes[(start + at) * stride..(start + at + n) * stride];
                 if self.since_flush + n > ROWS_BETWEEN_FLUSHES {
-                    self.flush();
+                    self.flush(set);
                 }
                 self.since_flush += n;
-                self.find_counters(rows, stride);
+                simd::lane_places(set, rows, stride, self.shape.bins as u16, &mut self.counters);
                 for group in &mut self.groups {
                     let weights = &mut self.weights[..n];
                     simd::lane_weights(set, &group.lanes, run.low.wrapping_add(from as u32), rows, stride, weights);
@@ -141,37 +139,24 @@ impl Across {
                             weights.iter_mut().zip(mask).for_each(|(w, m)| *w &= m);
                         }
                     }
-                    for (table, counters) in group.narrow.iter_mut().zip(&self.counters) {
-                        simd::lane_add(set, weights, &counters[..n], table);
-                    }
+                    simd::lane_add(set, weights, &self.counters, &mut group.narrow);
                 }
             }
         }
     }
 
-    /// Finds the counter of each row and feature.
-    fn find_counters(&mut self, rows: &[u8], stride: usize) {
-        let bins = self.shape.bins as u16;
-        for (f, counters) in self.counters.iter_mut().enumerate() {
-            for (counter, row) in counters.iter_mut().zip(rows.chunks_exact(stride)) {
-                let label = row[stride - 1];
-                *counter = if label == SKIPPED { 0 } else { u16::from(label) * bins + u16::from(row[f]) };
-            }
-        }
-    }
-
-    fn flush(&mut self) {
+    fn flush(&mut self, set: InstructionSet) {
         self.since_flush = 0;
         for group in &mut self.groups {
-            for (narrow, wide) in group.narrow.iter_mut().flatten().zip(group.wide.iter_mut().flatten()) {
-                wide.iter_mut().zip(narrow).for_each(|(w, n)| *w += u32::from(std::mem::take(n)));
+            for (narrow, wide) in group.narrow.iter_mut().zip(&mut group.wide) {
+                simd::lane_flush(set, narrow, wide);
             }
         }
     }
 
     /// Moves what was counted into the counters of the pass's trees, and starts again from zero.
-    pub(super) fn finish(&mut self, grower: &Grower, pass: &Pass, counts: &mut [Vec<u32>]) {
-        self.flush();
+    pub(super) fn finish(&mut self, set: InstructionSet, grower: &Grower, pass: &Pass, counts: &mut [Vec<u32>]) {
+        self.flush(set);
         let Shape { bins, classes, .. } = self.shape;
         for ((tree, &(group, lane)), counts) in pass.trees.iter().zip(&self.places).zip(counts) {
             let features = pass.features_of(grower, tree.tree, &tree.slots[0]);

@@ -21,7 +21,7 @@ pub(super) struct Run {
 #[derive(Debug, Default)]
 pub(super) struct Block {
     pub(super) rows: usize,
-    /// Words of a bitmap: 64 rows each, whole chunks.
+    /// Words of a bitmap: 64 rows each, whole runs of [`simd::RUN`].
     pub(super) words: usize,
     pub(super) runs: Vec<Run>,
     planes: Vec<u64>,
@@ -64,7 +64,7 @@ impl Block {
     /// Takes the rows' numbers and folds only.
     pub(super) fn load_runs(&mut self, params: &Params, part: &BinnedRows, start: usize, rows: usize) {
         self.rows = rows;
-        self.words = rows.div_ceil(simd::CHUNK) * simd::WORDS;
+        self.words = rows.div_ceil(simd::RUN) * simd::RUN_WORDS;
         self.cut_runs(part, start);
         if params.folds > 1 {
             self.find_folds(params);

@@ -16,7 +16,7 @@ pub use naive::count_naive;
 use super::bagging::{self, PairKey};
 use super::grower::{Grower, Pass, PassTree};
 use super::histogram::LevelHistogram;
-use super::simd::{self, CHUNK, WORDS};
+use super::simd::{self, Bitmap, CHUNK, RUN, RUN_WORDS, WORDS};
 use super::{BinnedRows, InstructionSet, Shape};
 use block::Block;
 use plan::{Adding, Landing, NO_SLOT, PairPlan, Plan, TreePlan};
@@ -37,7 +37,7 @@ pub struct Counter {
 struct Scratch {
     draws: Box<[u32; CHUNK]>,
     entries: Box<[u32; CHUNK + 16]>,
-    registers: Vec<[u64; WORDS]>,
+    registers: Vec<Bitmap>,
     nodes: Vec<u32>,
     keys: Vec<PairKey>,
 }
@@ -76,7 +76,7 @@ impl Counter {
                 let n = plan.block_rows.min(part.rows() - start);
                 if since_flush + n as u64 > ROWS_BETWEEN_FLUSHES {
                     since_flush = 0;
-                    finish(&mut plan, grower, pass, &mut counts);
+                    finish(self.set, &mut plan, grower, pass, &mut counts);
                     for (tree, counts) in pass.trees.iter().zip(&mut counts) {
                         let empty = vec![0; counts.len()];
                         histogram.push(tree.tree, std::mem::replace(counts, empty));
@@ -87,7 +87,7 @@ impl Counter {
                 self.count_block(&mut plan, grower, pass, part, start, n, &mut counts);
             }
         }
-        finish(&mut plan, grower, pass, &mut counts);
+        finish(self.set, &mut plan, grower, pass, &mut counts);
         for (tree, counts) in pass.trees.iter().zip(counts) {
             histogram.push(tree.tree, counts);
         }
@@ -132,48 +132,61 @@ impl Counter {
         let stride = self.shape.stride();
         keys.clear();
         keys.extend(block.runs.iter().map(|r| PairKey::new(seed, r.file_key, pair.key, r.high)));
-        let longest = pair.trees.iter().map(|t| t.program.len()).max().unwrap_or(0);
-        registers.resize(registers.len().max(longest), [0; WORDS]);
         let mut run = 0;
-        for from in (0..block.rows).step_by(CHUNK) {
-            let to = (from + CHUNK).min(block.rows);
-            let mut at = from;
-            while at < to {
-                let r = block.runs[run];
-                let end = to.min(r.start + r.rows);
-                let first = r.low.wrapping_add((at - r.start) as u32);
-                simd::draws(self.set, keys[run], first, &mut draws[at - from..end - from]);
-                at = end;
-                run += usize::from(end == r.start + r.rows);
-            }
-            let rows = &bytes[from * stride..to * stride];
+        for from in (0..block.rows).step_by(RUN) {
+            let tests = &block.tests[(from / 64).min(block.tests.len())..];
+            // Each tree's program has its own registers, since the trees take turns below.
+            let mut first_register = 0;
             for tree in &pair.trees {
-                let word = from / 64;
-                let tests = &block.tests[word.min(block.tests.len())..];
-                simd::run(self.set, &tree.program, tests, block.words, registers);
-                let mut active = simd::load(tree.active, tests, block.words, registers);
-                let mut keep = |words: &[u64]| active.iter_mut().zip(words).for_each(|(a, k)| *a &= k);
-                keep(&block.valid[word..word + WORDS]);
-                if let Some(fold) = tree.spec.held_out_fold
-                    && let Some(bitmap) = block.not_in_fold.get(usize::from(fold))
-                {
-                    keep(&bitmap[word..word + WORDS]);
+                let needed = first_register + 1 + tree.program.len();
+                registers.resize(registers.len().max(needed), [0; RUN_WORDS]);
+                registers[first_register] = [0; RUN_WORDS];
+                simd::run(self.set, &tree.program, tests, block.words, &mut registers[first_register..needed]);
+                first_register = needed;
+            }
+            for from in (from..(from + RUN).min(block.rows)).step_by(CHUNK) {
+                let to = (from + CHUNK).min(block.rows);
+                let mut at = from;
+                while at < to {
+                    let r = block.runs[run];
+                    let end = to.min(r.start + r.rows);
+                    let first = r.low.wrapping_add((at - r.start) as u32);
+                    simd::draws(self.set, keys[run], first, &mut draws[at - from..end - from]);
+                    at = end;
+                    run += usize::from(end == r.start + r.rows);
                 }
-                let mut path = [[0; WORDS]; 7];
-                for (words, &source) in path.iter_mut().zip(&tree.path) {
-                    *words = simd::load(source, tests, block.words, registers);
+                let rows = &bytes[from * stride..to * stride];
+                let word = from % RUN / 64;
+                let mut first_register = 0;
+                for tree in &pair.trees {
+                    let registers = &registers[first_register..][..1 + tree.program.len()];
+                    first_register += registers.len();
+                    let bitmap = |operand| simd::operand(operand, tests, block.words, registers);
+                    let mut active = [tree.active.flip; WORDS];
+                    active.iter_mut().zip(&bitmap(tree.active)[word..]).for_each(|(a, b)| *a ^= b);
+                    let mut keep = |words: &[u64]| active.iter_mut().zip(words).for_each(|(a, k)| *a &= k);
+                    keep(&block.valid[from / 64..]);
+                    if let Some(fold) = tree.spec.held_out_fold
+                        && let Some(others) = block.not_in_fold.get(usize::from(fold))
+                    {
+                        keep(&others[from / 64..]);
+                    }
+                    let mut path = [&registers[0]; 7];
+                    path.iter_mut().zip(&tree.path).for_each(|(p, &operand)| *p = bitmap(operand));
+                    let path = &path[..tree.path.len()];
+                    let odd = tree.spec.key & 1 == 1;
+                    let n = simd::select(self.set, draws, odd, &active, path, word, entries);
+                    let counts = &mut counts[tree.index];
+                    add(self.set, self.shape, plan.adding, pass, tree, &entries[..n], rows, nodes, counts);
                 }
-                let odd = tree.spec.key & 1 == 1;
-                let n = simd::select(self.set, draws, odd, &active, &path[..tree.path.len()], entries);
-                add(self.set, self.shape, plan.adding, pass, tree, &entries[..n], rows, nodes, &mut counts[tree.index]);
             }
         }
     }
 }
 
-fn finish(plan: &mut Plan, grower: &Grower, pass: &Pass, counts: &mut [Vec<u32>]) {
+fn finish(set: InstructionSet, plan: &mut Plan, grower: &Grower, pass: &Pass, counts: &mut [Vec<u32>]) {
     if let Some(across) = &mut plan.across {
-        across.finish(grower, pass, counts);
+        across.finish(set, grower, pass, counts);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::super::grower::{Grower, GrowingTree, Pass, PassTree};
-use super::super::simd::{InstructionSet, Mux, Source};
+use super::super::simd::{InstructionSet, Mux, Operand, RUN};
 use super::super::{Shape, TreeSpec};
 use super::across::Across;
 
@@ -29,7 +29,7 @@ pub(super) struct Plan {
     pub(super) pairs: Vec<PairPlan>,
     /// The first levels, counted with a vector lane for each tree, if that pays.
     pub(super) across: Option<Across>,
-    /// Rows of a block, a multiple of a chunk.
+    /// Rows of a block, a multiple of [`RUN`].
     pub(super) block_rows: usize,
     /// How counters are found.
     pub(super) adding: Adding,
@@ -63,9 +63,9 @@ pub(super) struct TreePlan {
     /// Instructions, each on one bit a row.
     pub(super) program: Vec<Mux>,
     /// Bit j of a row's path, from the root's decision on.
-    pub(super) path: Vec<Source>,
+    pub(super) path: Vec<Operand>,
     /// Rows that may end in a slot.
-    pub(super) active: Source,
+    pub(super) active: Operand,
     pub(super) landing: Landing,
     /// For [`Adding::Subset`]: the features of each slot, [`Pass::slot_features`] each.
     pub(super) features: Vec<u8>,
@@ -130,7 +130,7 @@ impl Plan {
             }
         }
         let bits = tests.len() + shape.features * plane_depth(shape) + 1;
-        let block_rows = (BLOCK_BYTES * 8 / bits).clamp(1024, MAX_BLOCK_ROWS) / 512 * 512;
+        let block_rows = (BLOCK_BYTES * 8 / bits).clamp(RUN, MAX_BLOCK_ROWS) / RUN * RUN;
         Plan { tests, pairs, across: None, block_rows, adding }
     }
 }
@@ -182,7 +182,7 @@ impl TreePlan {
         let mut path = Vec::new();
         for l in 0..path_levels {
             let bit = program.bit(0, 0, l, &path);
-            path.push(bit.unwrap_or(Source::Zero));
+            path.push(bit.unwrap_or(NONE));
         }
         let active = program.active(0, 0, &path);
         let program = program.muxes;
@@ -224,6 +224,12 @@ impl TreePlan {
     }
 }
 
+/// No row: register 0.
+const NONE: Operand = Operand { register: true, index: 0, flip: 0 };
+
+/// Every row.
+const ALL: Operand = Operand { register: true, index: 0, flip: u64::MAX };
+
 /// Writes the program that finds the path of a row: bit l is a choice among the tests of level l by the bits before it.
 struct Programmer<'a> {
     tree: &'a GrowingTree,
@@ -236,21 +242,22 @@ struct Programmer<'a> {
 }
 
 impl Programmer<'_> {
-    fn test(&self, node: u32, inverted: bool) -> Source {
+    fn test(&self, node: u32, inverted: bool) -> Operand {
         let node = &self.tree.nodes[node as usize];
-        Source::Test { index: self.tests[&(node.feature, node.bin)], inverted }
+        let flip = if inverted { u64::MAX } else { 0 };
+        Operand { register: false, index: self.tests[&(node.feature, node.bin)], flip }
     }
 
-    fn choose(&mut self, select: Source, one: Source, zero: Source) -> Source {
+    fn choose(&mut self, select: Operand, one: Operand, zero: Operand) -> Operand {
         if one == zero {
             return one;
         }
         self.muxes.push(Mux { select, one, zero });
-        Source::Register(self.muxes.len() as u32 - 1)
+        Operand { register: true, index: self.muxes.len() as u32, flip: 0 }
     }
 
     /// Decision at level `target` of the rows in `node`; `None` if no row comes there.
-    fn bit(&mut self, node: u32, level: usize, target: usize, path: &[Source]) -> Option<Source> {
+    fn bit(&mut self, node: u32, level: usize, target: usize, path: &[Operand]) -> Option<Operand> {
         let left = self.tree.nodes[node as usize].left;
         if left == 0 {
             return None;
@@ -267,25 +274,25 @@ impl Programmer<'_> {
     }
 
     /// Which of the rows in `node` may end in a slot.
-    fn active(&mut self, node: u32, level: usize, path: &[Source]) -> Source {
+    fn active(&mut self, node: u32, level: usize, path: &[Operand]) -> Operand {
         let super::super::grower::GrowingNode { left, number, .. } = self.tree.nodes[node as usize];
         if level == self.path_levels {
             return if self.one_child {
                 match (self.slots.contains_key(&(2 * number)), self.slots.contains_key(&(2 * number + 1))) {
                     (true, _) => self.test(node, true),
                     (_, true) => self.test(node, false),
-                    _ => Source::Zero,
+                    _ => NONE,
                 }
             } else if self.walk {
-                if left > 0 { Source::One } else { Source::Zero }
+                if left > 0 { ALL } else { NONE }
             } else if self.slots.contains_key(&number) {
-                Source::One
+                ALL
             } else {
-                Source::Zero
+                NONE
             };
         }
         if left == 0 {
-            return Source::Zero;
+            return NONE;
         }
         let zero = self.active(left, level + 1, path);
         let one = self.active(left + 1, level + 1, path);

@@ -1,8 +1,8 @@
-//! Kernels for AVX-512 F, BW, DQ and VL. What each computes is said in [`super::plain`].
+//! Kernels for AVX-512 F, BW, DQ and VL. What each computes is said in [`super`].
 
 use std::arch::x86_64::*;
 
-use super::{CHUNK, Lanes, Mux, WORDS, plain};
+use super::{Bitmap, CHUNK, LANE_ROWS, Lanes, Mux, WORDS, plain};
 use crate::forest::SKIPPED;
 use crate::forest::bagging::{POISSON, PairKey};
 
@@ -18,9 +18,10 @@ macro_rules! from_plain {
 
 from_plain! {
     fn greater(planes: &[u64], bin: u8, out: &mut [u64]);
-    fn run(program: &[Mux], tests: &[u64], stride: usize, registers: &mut [[u64; WORDS]]);
+    fn run(program: &[Mux], tests: &[u64], stride: usize, registers: &mut [Bitmap]);
     fn draws(key: PairKey, first: u32, out: &mut [u32]);
-    fn lane_add(weights: &[[u16; 32]], places: &[u16], table: &mut [[u16; 32]]);
+    fn lane_add(weights: &[[u16; 32]], places: &[u16], tables: &mut [Vec<[u16; 32]>]);
+    fn lane_flush(narrow: &mut [[u16; 32]], wide: &mut [[u32; 32]]);
     fn add_7x32(entries: &[u32], rows: &[[u8; 8]], slots: &[u32; 128], table: &mut [[u32; 224]]);
 }
 
@@ -128,7 +129,8 @@ pub(super) fn select(
     draws: &[u32; CHUNK],
     odd: bool,
     active: &[u64; WORDS],
-    path: &[[u64; WORDS]],
+    path: &[&Bitmap],
+    word: usize,
     out: &mut [u32; CHUNK + 16],
 ) -> usize {
     let first_threshold = _mm512_set1_epi32(i32::from(POISSON[0]) << 16);
@@ -143,8 +145,8 @@ pub(super) fn select(
             continue;
         }
         let mut place = _mm512_setzero_si512();
-        for (j, words) in path.iter().enumerate() {
-            place = set_bits(place, words[w], 1 << j);
+        for (j, bitmap) in path.iter().enumerate() {
+            place = set_bits(place, bitmap[word + w], 1 << j);
         }
         // SAFETY: 64 bytes into 64.
         unsafe { _mm512_storeu_si512(places.as_mut_ptr().cast(), place) };
@@ -233,5 +235,33 @@ pub(super) fn lane_weights(lanes: &Lanes, first: u32, rows: &[u8], stride: usize
         }
         // SAFETY: 64 bytes are written to 64.
         unsafe { _mm512_storeu_si512(weights.as_mut_ptr().cast(), sum) };
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) fn lane_places(rows: &[u8], stride: usize, bins: u16, out: &mut [u16]) {
+    let whole = if stride == 8 { rows.len() / 512 * 512 } else { 0 };
+    let bins_vector = _mm512_set1_epi16(bins as i16);
+    for (i, rows) in rows[..whole].as_chunks::<512>().0.iter().enumerate() {
+        let columns = transpose(rows);
+        let half = |x: __m512i, upper: bool| {
+            let bytes = if upper { _mm512_extracti64x4_epi64::<1>(x) } else { _mm512_castsi512_si256(x) };
+            _mm512_cvtepu8_epi16(bytes)
+        };
+        let live = _mm512_cmpneq_epi8_mask(columns[7], _mm512_set1_epi8(SKIPPED as i8));
+        for (part, upper) in [false, true].into_iter().enumerate() {
+            let live = (live >> (32 * part)) as u32;
+            let base = _mm512_mullo_epi16(half(columns[7], upper), bins_vector);
+            for (f, &column) in columns[..7].iter().enumerate() {
+                let places = _mm512_maskz_add_epi16(live, base, half(column, upper));
+                let out: &mut [u16; 32] =
+                    (&mut out[f * LANE_ROWS + 64 * i + 32 * part..][..32]).try_into().expect("32");
+                // SAFETY: 64 bytes are written to 64.
+                unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), places) };
+            }
+        }
+    }
+    if whole < rows.len() {
+        plain::lane_places(&rows[whole..], stride, bins, &mut out[whole / 8..]);
     }
 }

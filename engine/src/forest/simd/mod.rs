@@ -1,7 +1,7 @@
 //! The innermost loops, for each [`InstructionSet`]. The only module with `unsafe` code.
 //!
-//! [`plain`] holds every kernel in plain Rust. For AVX2 the same source is compiled again with the wider instructions
-//! allowed; for AVX-512 the kernels that gain from what Rust cannot say (compressing lanes, bytes to bit masks) are
+//! [`plain`] holds every kernel in plain Rust. For x86-64-v2 and AVX2 the same source is compiled again with their
+//! instructions allowed (on aarch64, NEON is always allowed); for AVX-512 the kernels that gain from what Rust cannot say (compressing lanes, bytes to bit masks) are
 //! written with intrinsics in [`avx512`]. All give the same results, and the tests hold each against [`plain`].
 //!
 //! `unsafe` appears for two reasons only: calling a function compiled for instructions which [`InstructionSet`] vouches
@@ -25,6 +25,8 @@ pub struct InstructionSet(Level);
 enum Level {
     Portable,
     #[cfg(target_arch = "x86_64")]
+    V2,
+    #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
@@ -34,7 +36,7 @@ impl InstructionSet {
     /// Plain Rust, as the target was compiled.
     pub const PORTABLE: Self = InstructionSet(Level::Portable);
 
-    /// Variable that limits [`Self::detect`]: `portable`, `avx2` or `avx512`.
+    /// Variable that limits [`Self::detect`]: `portable`, `v2`, `avx2` or `avx512`.
     pub const VARIABLE: &str = "FRACTAL_INSTRUCTION_SET";
 
     /// The best this machine has, or the best up to the one that [`Self::VARIABLE`] names.
@@ -52,6 +54,9 @@ impl InstructionSet {
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::is_x86_feature_detected as has;
+            if has!("ssse3") && has!("sse4.1") && has!("sse4.2") && has!("popcnt") {
+                sets.push(InstructionSet(Level::V2));
+            }
             if has!("avx2") && has!("bmi1") && has!("bmi2") && has!("popcnt") && has!("lzcnt") {
                 sets.push(InstructionSet(Level::Avx2));
                 if has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") {
@@ -66,6 +71,8 @@ impl InstructionSet {
     pub fn name(self) -> &'static str {
         match self.0 {
             Level::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Level::V2 => "v2",
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
@@ -91,31 +98,46 @@ pub(super) const CHUNK: usize = 512;
 /// Words of a bitmap of a chunk.
 pub(super) const WORDS: usize = CHUNK / 64;
 
-/// What an instruction of a path program reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Source {
-    /// No row.
-    Zero,
-    /// Every row.
-    One,
-    /// The rows that a test sends right, or (inverted) left.
-    Test {
-        /// Which test.
-        index: u32,
-        /// Left instead of right.
-        inverted: bool,
-    },
-    /// The result of an instruction.
-    Register(u32),
+/// Rows that a path program covers at once.
+pub(super) const RUN: usize = 2048;
+
+/// Words of a bitmap of them.
+pub(super) const RUN_WORDS: usize = RUN / 64;
+
+/// A bitmap of [`RUN`] rows.
+pub(super) type Bitmap = [u64; RUN_WORDS];
+
+/// What an instruction of a path program reads. Register 0 holds no row; register i + 1 is written by instruction i.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Operand {
+    /// A register, or the bitmap of a test.
+    pub(super) register: bool,
+    pub(super) index: u32,
+    /// All ones to take the complement.
+    pub(super) flip: u64,
 }
 
 /// Takes bits of `one` where `select` has ones and of `zero` elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mux {
-    pub(super) select: Source,
-    pub(super) one: Source,
-    pub(super) zero: Source,
+    pub(super) select: Operand,
+    pub(super) one: Operand,
+    pub(super) zero: Operand,
 }
+
+/// The bitmap that an operand reads, before its flip. `tests` begins at the run, `stride` words a test.
+#[inline(always)]
+pub(super) fn operand<'a>(operand: Operand, tests: &'a [u64], stride: usize, registers: &'a [Bitmap]) -> &'a Bitmap {
+    let index = operand.index as usize;
+    if operand.register {
+        &registers[index]
+    } else {
+        tests[index * stride..][..RUN_WORDS].try_into().expect("a slice of RUN_WORDS words")
+    }
+}
+
+/// Rows whose weights in 32 trees are held at once.
+pub(super) const LANE_ROWS: usize = 256;
 
 /// 16 pairs of trees side by side.
 #[derive(Clone, Debug)]
@@ -140,9 +162,19 @@ pub(super) struct LaneTest {
     pub(super) right: [u8; 32],
 }
 
-/// Compiles kernels of [`plain`] again for AVX2 and AVX-512 and picks by instruction set.
+/// Compiles kernels of [`plain`] again for wider instructions and picks by instruction set.
 macro_rules! kernels {
-    ($($(#[$how:ident])? fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $ret:ty)?;)*) => {
+    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $ret:ty)?;)*) => {
+        #[cfg(target_arch = "x86_64")]
+        mod v2 {
+            use super::*;
+            $(
+                #[target_feature(enable = "sse3,ssse3,sse4.1,sse4.2,popcnt")]
+                pub(super) fn $name($($arg: $type),*) $(-> $ret)? {
+                    plain::$name($($arg),*)
+                }
+            )*
+        }
         #[cfg(target_arch = "x86_64")]
         mod avx2 {
             use super::*;
@@ -154,10 +186,13 @@ macro_rules! kernels {
             )*
         }
         $(
+            $(#[$doc])*
             pub(super) fn $name(set: InstructionSet, $($arg: $type),*) $(-> $ret)? {
                 match set.0 {
                     Level::Portable => plain::$name($($arg),*),
                     // SAFETY: these levels exist only after their features were detected.
+                    #[cfg(target_arch = "x86_64")]
+                    Level::V2 => unsafe { v2::$name($($arg),*) },
                     #[cfg(target_arch = "x86_64")]
                     Level::Avx2 => unsafe { avx2::$name($($arg),*) },
                     #[cfg(target_arch = "x86_64")]
@@ -169,14 +204,46 @@ macro_rules! kernels {
 }
 
 kernels! {
+    /// Bit planes of `rows`: bit p of feature f of row i is bit i % 64 of `planes[(f × depth + p) × words + i / 64]`,
+    /// and rows that are there and not skipped have a bit in `valid`, which has `words` words.
     fn planes(rows: &[u8], stride: usize, depth: usize, planes: &mut [u64], valid: &mut [u64]);
-    fn greater(planes: &[u64], bin: u8, out: &mut [u64]);
-    fn run(program: &[Mux], tests: &[u64], stride: usize, registers: &mut [[u64; WORDS]]);
-    fn draws(key: PairKey, first: u32, out: &mut [u32]);
-    fn select(draws: &[u32; CHUNK], odd: bool, active: &[u64; WORDS], path: &[[u64; WORDS]], out: &mut [u32; CHUNK + 16]) -> usize;
-    fn lane_weights(lanes: &Lanes, first: u32, rows: &[u8], stride: usize, out: &mut [[u16; 32]]);
-    fn lane_add(weights: &[[u16; 32]], places: &[u16], table: &mut [[u16; 32]]);
-    fn add_7x32(entries: &[u32], rows: &[[u8; 8]], slots: &[u32; 128], table: &mut [[u32; 224]]);
-}
 
-pub(super) use plain::load;
+    /// Rows whose number in the `planes` of one feature (lowest plane first, `out.len()` words each) exceeds `bin`.
+    fn greater(planes: &[u64], bin: u8, out: &mut [u64]);
+
+    /// Runs `program` on [`RUN`] rows. `tests` begins at the run's first word, with `stride` words a test.
+    fn run(program: &[Mux], tests: &[u64], stride: usize, registers: &mut [Bitmap]);
+
+    /// 32 random bits for each of the rows `first`, `first` + 1, …
+    fn draws(key: PairKey, first: u32, out: &mut [u32]);
+
+    /// Lists the rows of a chunk that are `active` and were drawn at least once by the tree whose draw is the upper
+    /// (`odd`) or lower half of `draws`: row in bits 0..9, its path in bits 9..16 (a bit from each of the at most 7
+    /// bitmaps `path`, in which the chunk begins at `word`), its weight from bit 16 on. Returns how many.
+    fn select(
+        draws: &[u32; CHUNK],
+        odd: bool,
+        active: &[u64; WORDS],
+        path: &[&Bitmap],
+        word: usize,
+        out: &mut [u32; CHUNK + 16],
+    ) -> usize;
+
+    /// Adds the weights of `entries` (of [`select`]) for rows of 7 features and 32 bins: `table` has 7 × 32 counters
+    /// for each slot and class, `slots` the slot × classes of each path.
+    fn add_7x32(entries: &[u32], rows: &[[u8; 8]], slots: &[u32; 128], table: &mut [[u32; 224]]);
+
+    /// For 32 tree lanes, the weights of `out.len()` rows from `first` on; with a test, only of the rows for which the
+    /// lane's feature compares as it says.
+    fn lane_weights(lanes: &Lanes, first: u32, rows: &[u8], stride: usize, out: &mut [[u16; 32]]);
+
+    /// For each feature and up to [`LANE_ROWS`] rows, label × `bins` + bin (0 for skipped rows): feature f of row i at
+    /// f × [`LANE_ROWS`] + i.
+    fn lane_places(rows: &[u8], stride: usize, bins: u16, out: &mut [u16]);
+
+    /// Adds `weights[i]` to the vector of each table (one a feature) that [`lane_places`] found for row i.
+    fn lane_add(weights: &[[u16; 32]], places: &[u16], tables: &mut [Vec<[u16; 32]>]);
+
+    /// Moves 16-bit counts to 32-bit sums.
+    fn lane_flush(narrow: &mut [[u16; 32]], wide: &mut [[u32; 32]]);
+}

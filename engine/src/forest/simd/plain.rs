@@ -1,11 +1,10 @@
-//! The kernels in plain Rust: what the others are proved against, and what they are compiled from.
+//! The kernels in plain Rust: what the others are proved against, and what they are compiled from. What each computes
+//! is said in [`super`].
 
-use super::{CHUNK, Lanes, Mux, Source, WORDS};
+use super::{Bitmap, CHUNK, LANE_ROWS, Lanes, Mux, RUN_WORDS, WORDS, operand};
 use crate::forest::SKIPPED;
-use crate::forest::bagging::{POISSON, PairKey, weight_of_draw};
+use crate::forest::bagging::{POISSON, PairKey};
 
-/// Bit planes of `rows`: bit p of feature f of row i is bit i % 64 of `planes[(f × depth + p) × words + i / 64]`, and
-/// rows that are there and not skipped have a bit in `valid`.
 #[inline(always)]
 pub(in crate::forest) fn planes(rows: &[u8], stride: usize, depth: usize, planes: &mut [u64], valid: &mut [u64]) {
     let words = valid.len();
@@ -45,7 +44,6 @@ fn plane_of(column: &[u8; 64], p: usize) -> u64 {
     plane
 }
 
-/// Rows whose number in the `planes` of one feature (lowest plane first, `out.len()` words each) exceeds `bin`.
 #[inline(always)]
 pub(in crate::forest) fn greater(planes: &[u64], bin: u8, out: &mut [u64]) {
     let words = out.len();
@@ -60,43 +58,22 @@ pub(in crate::forest) fn greater(planes: &[u64], bin: u8, out: &mut [u64]) {
     }
 }
 
-/// Runs `program` on one chunk. `tests` holds the words of every test's bitmap, `stride` words a test, from the chunk's
-/// first word on; register i is written by instruction i.
 #[inline(always)]
-pub(in crate::forest) fn run(program: &[Mux], tests: &[u64], stride: usize, registers: &mut [[u64; WORDS]]) {
+pub(in crate::forest) fn run(program: &[Mux], tests: &[u64], stride: usize, registers: &mut [Bitmap]) {
     for (i, mux) in program.iter().enumerate() {
-        let select = load(mux.select, tests, stride, registers);
-        let one = load(mux.one, tests, stride, registers);
-        let zero = load(mux.zero, tests, stride, registers);
-        let out = &mut registers[i];
-        for w in 0..WORDS {
-            out[w] = zero[w] ^ ((zero[w] ^ one[w]) & select[w]);
+        let (before, after) = registers.split_at_mut(i + 1);
+        let select = operand(mux.select, tests, stride, before);
+        let one = operand(mux.one, tests, stride, before);
+        let zero = operand(mux.zero, tests, stride, before);
+        let (one_flip, zero_flip) = (mux.one.flip, mux.zero.flip);
+        let out = &mut after[0];
+        for w in 0..RUN_WORDS {
+            let (one, zero) = (one[w] ^ one_flip, zero[w] ^ zero_flip);
+            out[w] = zero ^ ((zero ^ one) & select[w]);
         }
     }
 }
 
-#[inline(always)]
-pub(in crate::forest) fn load(
-    source: Source,
-    tests: &[u64],
-    stride: usize,
-    registers: &[[u64; WORDS]],
-) -> [u64; WORDS] {
-    let (words, inverted) = match source {
-        Source::Zero => return [0; WORDS],
-        Source::One => return [u64::MAX; WORDS],
-        Source::Test { index, inverted } => {
-            let at = index as usize * stride;
-            let words: [u64; WORDS] = tests[at..at + WORDS].try_into().expect("a slice of WORDS words");
-            (words, inverted)
-        }
-        Source::Register(index) => (registers[index as usize], false),
-    };
-    let flip = if inverted { u64::MAX } else { 0 };
-    words.map(|w| w ^ flip)
-}
-
-/// 32 random bits for each of the rows `first`, `first` + 1, …
 #[inline(always)]
 pub(in crate::forest) fn draws(key: PairKey, first: u32, out: &mut [u32]) {
     for (i, draw) in out.iter_mut().enumerate() {
@@ -104,21 +81,19 @@ pub(in crate::forest) fn draws(key: PairKey, first: u32, out: &mut [u32]) {
     }
 }
 
-/// Lists the rows of a chunk that are `active` and were drawn at least once by the tree whose draw is the upper
-/// (`odd`) or lower half of `draws`: row in bits 0..9, its path (a bit of each of `path`, at most 7) in bits 9..16,
-/// its weight from bit 16 on. Returns how many.
 #[inline(always)]
 pub(in crate::forest) fn select(
     draws: &[u32; CHUNK],
     odd: bool,
     active: &[u64; WORDS],
-    path: &[[u64; WORDS]],
+    path: &[&Bitmap],
+    word: usize,
     out: &mut [u32; CHUNK + 16],
 ) -> usize {
     let shift = if odd { 16 } else { 0 };
     let mut n = 0;
-    for (w, &word) in active.iter().enumerate() {
-        let mut rest = word;
+    for (w, &bits) in active.iter().enumerate() {
+        let mut rest = bits;
         while rest != 0 {
             let row = w as u32 * 64 + rest.trailing_zeros();
             rest &= rest - 1;
@@ -127,20 +102,23 @@ pub(in crate::forest) fn select(
             n += usize::from(draw >= u32::from(POISSON[0]));
         }
     }
-    for entry in &mut out[..n] {
-        let row = *entry & 511;
-        let (w, bit) = ((row / 64) as usize, row % 64);
-        let mut place = 0;
-        for (j, words) in path.iter().enumerate() {
-            place |= ((words[w] >> bit) & 1) << j;
+    let listed = &mut out[..n];
+    for entry in listed.iter_mut() {
+        let draw = *entry >> 16;
+        let weight: u32 = POISSON.iter().map(|&t| u32::from(draw >= u32::from(t))).sum();
+        *entry = (*entry & 0xffff) | weight << 16;
+    }
+    for (j, bitmap) in path.iter().enumerate() {
+        let words: &[u64; WORDS] = bitmap[word..word + WORDS].try_into().expect("a slice of WORDS words");
+        for entry in listed.iter_mut() {
+            let row = *entry & 511;
+            let bit = words[(row / 64) as usize] >> (row % 64) & 1;
+            *entry |= (bit as u32) << (9 + j);
         }
-        *entry = row | (place as u32) << 9 | weight_of_draw((*entry >> 16) as u16) << 16;
     }
     n
 }
 
-/// For 32 tree lanes, the weights of `out.len()` rows from `first` on; with `test`, only of rows for which the lane's
-/// feature compares as it says.
 #[inline(always)]
 pub(in crate::forest) fn lane_weights(lanes: &Lanes, first: u32, rows: &[u8], stride: usize, out: &mut [[u16; 32]]) {
     for (i, weights) in out.iter_mut().enumerate() {
@@ -172,19 +150,69 @@ pub(in crate::forest) fn lane_weights(lanes: &Lanes, first: u32, rows: &[u8], st
     }
 }
 
-/// Adds `weights[i]` to `table[places[i]]`.
 #[inline(always)]
-pub(in crate::forest) fn lane_add(weights: &[[u16; 32]], places: &[u16], table: &mut [[u16; 32]]) {
-    for (weights, &place) in weights.iter().zip(places) {
+pub(in crate::forest) fn lane_places(rows: &[u8], stride: usize, bins: u16, out: &mut [u16]) {
+    let features = stride - 1;
+    for (i, row) in rows.chunks_exact(stride).enumerate() {
+        let label = row[features];
+        let skipped = label == SKIPPED;
+        for (f, &bin) in row[..features].iter().enumerate() {
+            out[f * LANE_ROWS + i] = if skipped { 0 } else { u16::from(label) * bins + u16::from(bin) };
+        }
+    }
+}
+
+#[inline(always)]
+pub(in crate::forest) fn lane_add(weights: &[[u16; 32]], places: &[u16], tables: &mut [Vec<[u16; 32]>]) {
+    #[inline(always)]
+    fn add(table: &mut [[u16; 32]], place: u16, weights: &[u16; 32]) {
         let sums = &mut table[usize::from(place)];
         for l in 0..32 {
             sums[l] = sums[l].wrapping_add(weights[l]);
         }
     }
+    // Four features at once: neighbouring rows often add to the same counters, and each has to wait for the one before.
+    for (tables, places) in tables.chunks_mut(4).zip(places.chunks(4 * LANE_ROWS)) {
+        let of = |f: usize| &places[f * LANE_ROWS..][..weights.len()];
+        match tables {
+            [a, b, c, d] => {
+                let (pa, pb, pc, pd) = (of(0), of(1), of(2), of(3));
+                for (i, weights) in weights.iter().enumerate() {
+                    add(a, pa[i], weights);
+                    add(b, pb[i], weights);
+                    add(c, pc[i], weights);
+                    add(d, pd[i], weights);
+                }
+            }
+            [a, b, c] => {
+                let (pa, pb, pc) = (of(0), of(1), of(2));
+                for (i, weights) in weights.iter().enumerate() {
+                    add(a, pa[i], weights);
+                    add(b, pb[i], weights);
+                    add(c, pc[i], weights);
+                }
+            }
+            _ => {
+                for (f, table) in tables.iter_mut().enumerate() {
+                    for (weights, &place) in weights.iter().zip(of(f)) {
+                        add(table, place, weights);
+                    }
+                }
+            }
+        }
+    }
 }
 
-/// Adds the weights of the `entries` of [`select`] for rows of 7 features and 32 bins: `table` has 7 × 32 counters for
-/// each slot and class, `slots` the slot × classes of each path.
+#[inline(always)]
+pub(in crate::forest) fn lane_flush(narrow: &mut [[u16; 32]], wide: &mut [[u32; 32]]) {
+    for (narrow, wide) in narrow.iter_mut().zip(wide) {
+        for l in 0..32 {
+            wide[l] += u32::from(narrow[l]);
+        }
+        *narrow = [0; 32];
+    }
+}
+
 #[inline(always)]
 pub(in crate::forest) fn add_7x32(entries: &[u32], rows: &[[u8; 8]], slots: &[u32; 128], table: &mut [[u32; 224]]) {
     for &entry in entries {
