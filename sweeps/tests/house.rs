@@ -4,12 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// (crate, crates it may depend on).
-const STAIRS: [(&str, &[&str]); 4] = [
-    ("logs", &[]),
-    ("engine", &["logs"]),
-    ("hosts", &["logs"]),
-    ("sweeps", &["engine", "hosts", "logs"]),
-];
+const STAIRS: [(&str, &[&str]); 4] =
+    [("logs", &[]), ("engine", &["logs"]), ("hosts", &["logs"]), ("sweeps", &["engine", "hosts", "logs"])];
 
 fn manifest(name: &str) -> toml::Table {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name).join("Cargo.toml");

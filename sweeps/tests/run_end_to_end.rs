@@ -100,7 +100,7 @@ fn the_result_is_the_fold_of_the_journal() {
     // The story is whole: every partition loaded once, every level counted by every thread.
     let state = RunState::of(&journal.events);
     assert!(state.partitions.values().all(|partition| partition.planned.is_some() && partition.loaded.is_some()));
-    assert!(state.levels.values().all(|level| level.shares.len() == 4), "each of 4 threads counts each level");
+    assert!(state.levels.values().all(|level| level.threads.len() == 4), "each of 4 threads counts each level");
     assert_eq!(result.workers.len(), 2);
     assert!(result.workers.values().all(|worker| worker.peak_rss_bytes > 0 && worker.granted.is_some()));
 }
@@ -118,7 +118,8 @@ fn cross_validation_chooses_and_refits() {
     let one = Run::of(&[&["--data", path(data())], &arguments[..]].concat()).result();
     let scores = one.cross_validation.clone().unwrap();
     assert_eq!(scores.folds.len(), 2 * 2 * 3);
-    let rows: u64 = scores.folds.iter().filter(|score| (score.trees, score.depth) == (2, 1)).map(|score| score.rows).sum();
+    let rows: u64 =
+        scores.folds.iter().filter(|score| (score.trees, score.depth) == (2, 1)).map(|score| score.rows).sum();
     assert_eq!(rows, one.train_count, "each row is held out exactly once");
     let chosen = scores.chosen.unwrap();
     let mean = |trees, depth| {
@@ -132,7 +133,18 @@ fn cross_validation_chooses_and_refits() {
     let depth = chosen.depth.to_string();
     let plain = Run::of(&["--data", path(data()), "--trees", &trees, "--depth", &depth]).result();
     assert_eq!(one.model_hash, plain.model_hash);
-    let two = Run::of(&["--data", path(data()), "--workers", "2", "--folds", "3", "--grid-trees", "2,5", "--grid-depths", "1,4"]);
+    let two = Run::of(&[
+        "--data",
+        path(data()),
+        "--workers",
+        "2",
+        "--folds",
+        "3",
+        "--grid-trees",
+        "2,5",
+        "--grid-depths",
+        "1,4",
+    ]);
     assert_eq!(two.result().cross_validation, one.cross_validation);
 }
 
@@ -180,7 +192,8 @@ fn bad_input_is_one_clear_line() {
         let run = Run::of(&[&["--data", path(root), "--workers", "2", "--cores", "1", "--quiet"], arguments].concat());
         let errors = run.errors();
         assert_eq!(run.output.status.code(), Some(code), "{}: {errors}", root.display());
-        let error = errors.lines().find(|line| line.starts_with("error:")).unwrap_or_else(|| panic!("no error in: {errors}"));
+        let error =
+            errors.lines().find(|line| line.starts_with("error:")).unwrap_or_else(|| panic!("no error in: {errors}"));
         assert!(error.contains(named), "{}: {error}", root.display());
         assert!(!errors.contains("panicked") && !errors.contains("RUST_BACKTRACE"), "{errors}");
     }
