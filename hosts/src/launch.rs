@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use fractal_logs::{EventSink, FailureKind, Limits};
 
 use crate::Error;
-use crate::supervisor::{Note, Supervisor};
+use crate::supervisor::{INBOX, Note, Supervisor};
 
 /// Everything needed to start the workers of a run.
 #[derive(Clone, Debug)]
@@ -106,14 +106,14 @@ pub struct Failure {
 /// The workers of one run. Dropping it kills and reaps those that still live.
 #[derive(Debug)]
 pub struct Fleet {
-    notes: mpsc::Sender<Note>,
+    notes: mpsc::SyncSender<Note>,
     supervisor: Option<JoinHandle<Ending>>,
 }
 
 /// Stops a [`Fleet`] from another thread, for example that of a signal.
 #[derive(Clone, Debug)]
 pub struct Stopper {
-    notes: mpsc::Sender<Note>,
+    notes: mpsc::SyncSender<Note>,
 }
 
 impl Fleet {
@@ -125,7 +125,7 @@ impl Fleet {
         if plan.workers.is_empty() {
             return Err(Error::Plan("a run needs at least one worker".into()));
         }
-        let (notes, inbox) = mpsc::channel();
+        let (notes, inbox) = mpsc::sync_channel(INBOX);
         let (started, start) = mpsc::channel();
         let own = notes.clone();
         let supervisor = thread::Builder::new()

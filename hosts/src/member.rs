@@ -66,7 +66,7 @@ impl Member {
         at: usize,
         secret: &Secret,
         emitter: &Emitter,
-        notes: &mpsc::Sender<Note>,
+        notes: &mpsc::SyncSender<Note>,
     ) -> Result<Member, Error> {
         let index = at as u32;
         let worker = &plan.workers[at];
@@ -181,6 +181,11 @@ impl Member {
         }
     }
 
+    /// How long it has said nothing.
+    pub(crate) fn silence(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.heard)
+    }
+
     pub(crate) fn has_failed(&self) -> bool {
         self.is_gone() && self.exit.is_some_and(|(status, _)| self.stage != Stage::Finished || !status.success())
     }
@@ -251,10 +256,14 @@ fn start_thread(name: String, work: impl FnOnce() + Send + 'static) -> Result<()
 }
 
 /// Reader thread of one worker: whole lines until the pipe ends.
-fn listen(at: usize, stdout: ChildStdout, notes: &mpsc::Sender<Note>) {
+fn listen(at: usize, stdout: ChildStdout, notes: &mpsc::SyncSender<Note>) {
     let mut reader = BufReader::new(stdout);
-    while let Ok(Some(line)) = read_line(&mut reader) {
-        let said = Line::decode(&line).map_err(|_| clip(&one_line(&line), 80));
+    loop {
+        let said = match read_line(&mut reader) {
+            Ok(Some(line)) => Line::decode(&line).map_err(|_| clip(&one_line(&line), 80)),
+            Ok(None) => break,
+            Err(error) => Err(error.to_string()),
+        };
         if notes.send(Note::Said(at, said)).is_err() {
             return;
         }

@@ -44,8 +44,9 @@ const LOUD: u32 = 5;
 const RETRY: Duration = Duration::from_millis(50);
 /// How often the listener looks up from waiting to see whether all have come.
 const LOOK_UP: Duration = Duration::from_millis(10);
-/// Unacknowledged data for so long means that the peer's host is gone.
-const USER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Unacknowledged data for so long means that the peer's host is gone. Longer than the runner's patience with a frozen
+/// worker, so that the runner finds the cause before the others feel it.
+const USER_TIMEOUT: Duration = Duration::from_secs(60);
 
 const CONNECTOR: &[u8] = b"fractal mesh connector";
 const LISTENER: &[u8] = b"fractal mesh listener";
@@ -490,8 +491,8 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_write_timeout(None)?;
     stream.set_nodelay(true)?;
     sockopt::set_socket_keepalive(stream, true)?;
-    sockopt::set_tcp_keepidle(stream, Duration::from_secs(5))?;
-    sockopt::set_tcp_keepintvl(stream, Duration::from_secs(2))?;
+    sockopt::set_tcp_keepidle(stream, Duration::from_secs(30))?;
+    sockopt::set_tcp_keepintvl(stream, Duration::from_secs(10))?;
     sockopt::set_tcp_keepcnt(stream, 3)?;
     sockopt::set_tcp_user_timeout(stream, USER_TIMEOUT.as_millis() as u32)?;
     Ok(())

@@ -18,6 +18,8 @@ const TICK: Duration = Duration::from_millis(100);
 const SHORT_TICK: Duration = Duration::from_millis(2);
 /// A loop that took so long was itself suspended: silence during it says nothing about the workers.
 const SUSPENDED: Duration = Duration::from_secs(1);
+/// Notes that may wait; more make the workers wait, so that a slow sink costs time and not memory.
+pub(crate) const INBOX: usize = 4096;
 /// Malformed lines that are dropped with a warning before the worker is given up.
 const MAX_MALFORMED: u32 = 100;
 
@@ -55,7 +57,7 @@ impl Supervisor {
     pub(crate) fn start(
         plan: LaunchPlan,
         sink: Arc<dyn EventSink>,
-        notes: mpsc::Sender<Note>,
+        notes: mpsc::SyncSender<Note>,
         inbox: mpsc::Receiver<Note>,
     ) -> Result<Supervisor, Error> {
         let emitter = Emitter::new(sink.clone(), Source::Runner, plan.start);
@@ -82,12 +84,15 @@ impl Supervisor {
         let ending = loop {
             let tick = if self.members.iter().any(Member::is_going) { SHORT_TICK } else { TICK };
             match self.inbox.recv_timeout(tick) {
-                Ok(note) => self.hear(note),
+                Ok(note) => {
+                    self.hear(note);
+                    // However much they talk, processes and clock get their turn.
+                    for note in self.inbox.try_iter().take(INBOX).collect::<Vec<_>>() {
+                        self.hear(note);
+                    }
+                }
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => self.stopping = Some(Ask::Killed),
-            }
-            while let Ok(note) = self.inbox.try_recv() {
-                self.hear(note);
             }
             if turn.elapsed() > SUSPENDED {
                 for member in &mut self.members {
@@ -194,8 +199,8 @@ impl Supervisor {
             }
             _ => {}
         }
-        if let Some(at) = self.first_fallen() {
-            return Some(self.fail(at, None));
+        if let Some((at, cause)) = self.first_fallen(now) {
+            return Some(self.fail(at, cause));
         }
         if finished {
             return Some(Ending::Finished);
@@ -204,16 +209,26 @@ impl Supervisor {
         overdue.map(|(at, kind, cause)| self.fail(at, Some((kind, cause))))
     }
 
-    /// The worker whose failure ends the run, once it is clear which. One that fell because another did waits a moment
-    /// for that other to show.
-    fn first_fallen(&self) -> Option<usize> {
-        let fallen = |member: &&Member| member.has_failed();
-        if let Some(member) = self.members.iter().filter(fallen).find(|member| !member.fell_in_sympathy()) {
-            return Some(member.index as usize);
+    /// The worker whose failure ends the run, once it is clear which; with the cause, if that is not in how it ended.
+    ///
+    /// One that fell because another did waits a moment for that other to show, be it only by its silence.
+    fn first_fallen(&self, now: Instant) -> Option<(usize, Option<(FailureKind, String)>)> {
+        let mut fallen: Vec<(Instant, &Member)> =
+            self.members.iter().filter(|member| member.has_failed()).filter_map(|m| Some((m.exit?.1, m))).collect();
+        fallen.sort_by_key(|(since, _)| *since);
+        if let Some((_, member)) = fallen.iter().find(|(_, member)| !member.fell_in_sympathy()) {
+            return Some((member.index as usize, None));
         }
-        let (since, first) =
-            self.members.iter().filter(fallen).filter_map(|m| Some((m.exit?.1, m))).min_by_key(|(since, _)| *since)?;
-        (since.elapsed() > SETTLE).then_some(first.index as usize)
+        let (since, first) = *fallen.first()?;
+        if since.elapsed() <= SETTLE {
+            return None;
+        }
+        let suspicious = (self.deadlines.beat * 3).max(SETTLE);
+        let frozen = self.members.iter().find(|member| member.exit.is_none() && member.silence(now) > suspicious);
+        Some(match frozen {
+            Some(member) => (member.index as usize, Some(froze(member.silence(now)))),
+            None => (first.index as usize, None),
+        })
     }
 
     /// A worker that ran into a deadline.
@@ -229,12 +244,11 @@ impl Supervisor {
                 return Some((at, *kind, format!("failed and did not end: {message}")));
             }
             if member.silent.is_some_and(passed) {
-                return Some((at, FailureKind::WorkerLost, "closed its event pipe and did not end".into()));
+                return Some((at, FailureKind::WorkerLost, "said its last word and did not end".into()));
             }
-            let silence = now.saturating_duration_since(member.heard);
-            if member.stage > Stage::Launched && silence > self.deadlines.heartbeat {
-                let cause = format!("froze: nothing heard from it for {:.1} s", silence.as_secs_f64());
-                return Some((at, FailureKind::WorkerLost, cause));
+            if member.stage > Stage::Launched && member.silence(now) > self.deadlines.heartbeat {
+                let (kind, cause) = froze(member.silence(now));
+                return Some((at, kind, cause));
             }
         }
         let late = |stage: Stage| self.members.iter().find(|member| member.stage < stage);
@@ -281,4 +295,8 @@ impl Supervisor {
             }
         }
     }
+}
+
+fn froze(silence: Duration) -> (FailureKind, String) {
+    (FailureKind::WorkerLost, format!("froze: nothing heard from it for {:.1} s", silence.as_secs_f64()))
 }

@@ -48,6 +48,13 @@ pub struct Readings {
 ///
 /// Nothing here fails: what could not be had is in [`Grant::shortfalls`].
 pub fn apply(pid: u32, index: u32, asked: Limits, pin: Option<&[u32]>) -> Grant {
+    apply_with(cgroup::confine, pid, index, asked, pin)
+}
+
+/// What makes cgroups, so that a test can do without.
+type Confine = fn(&str, u32, &[Controller]) -> (Vec<Group>, Vec<String>);
+
+fn apply_with(confine: Confine, pid: u32, index: u32, asked: Limits, pin: Option<&[u32]>) -> Grant {
     let mut grant = Grant {
         granted: Limits::default(),
         enforced_by: String::new(),
@@ -65,7 +72,7 @@ pub fn apply(pid: u32, index: u32, asked: Limits, pin: Option<&[u32]>) -> Grant 
     wanted.extend(asked.memory.map(Controller::Memory));
     wanted.extend(wanted_cpus.map(Controller::Cpu));
 
-    let (groups, problems) = cgroup::confine(&group_name(), pid, &wanted);
+    let (groups, problems) = confine(&group_name(), pid, &wanted);
     grant.groups = groups;
     let holds = |grant: &Grant, is: fn(&Controller) -> bool| {
         grant.groups.iter().find(|group| group.controllers().iter().any(is)).map(Group::means)
@@ -202,7 +209,63 @@ fn data_limit(pid: u32) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::process::{Child, Command, Stdio};
+
     use super::*;
+
+    /// A shell that waits for a line before it runs `script`, as a worker waits for its welcome.
+    fn waiting(script: &str) -> Child {
+        let script = format!("read go; {script}");
+        Command::new("/bin/sh").args(["-c", &script]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    fn without_cgroups(child: &Child, index: u32, asked: Limits, pin: Option<&[u32]>) -> Grant {
+        let none: Confine = |_, _, _| (Vec::new(), vec!["no cgroup here".into()]);
+        apply_with(none, child.id(), index, asked, pin)
+    }
+
+    fn go(mut child: Child) -> bool {
+        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+        child.wait().unwrap().success()
+    }
+
+    #[test]
+    fn without_cgroups_affinity_and_rlimit_hold() {
+        // tail keeps its last line: all of it.
+        let hungry = "head -c 300000000 /dev/zero | tail -n 1 >/dev/null";
+        assert!(go(waiting(hungry)));
+        let child = waiting(hungry);
+        let asked = Limits { cpus: Some(1.0), memory: Some(100 << 20) };
+        let grant = without_cgroups(&child, 1, asked, None);
+        assert_eq!((grant.enforced_by(), grant.granted()), ("affinity+rlimit", asked));
+        assert_eq!(grant.allowed_cpus().len(), 1);
+        assert_eq!(grant.shortfalls(), ["no cgroup here"]);
+        assert_eq!(grant.readings(), Readings::default());
+        assert!(!go(child), "300 MB fitted into 100 MiB");
+    }
+
+    #[test]
+    fn a_pin_is_the_cpu_limit_without_cgroups() {
+        let cpus = allowed_cpus(None);
+        let child = waiting("true");
+        let grant = without_cgroups(&child, 0, Limits { cpus: Some(1.0), memory: None }, Some(&cpus[..1]));
+        assert_eq!((grant.enforced_by(), grant.granted().cpus), ("affinity", Some(1.0)));
+        assert_eq!(grant.allowed_cpus(), &cpus[..1]);
+        assert!(go(child));
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_said() {
+        let child = waiting("true");
+        // No machine has this CPU.
+        let grant = without_cgroups(&child, 0, Limits { cpus: Some(1.0), memory: None }, Some(&[1023]));
+        assert_eq!(grant.enforced_by(), "none");
+        assert!(grant.shortfalls()[0].starts_with("CPUs [1023]: "), "{:?}", grant.shortfalls());
+        assert!(go(child));
+        let grant = apply(u32::MAX, 0, Limits { cpus: Some(1.0), memory: Some(1) }, None);
+        assert_eq!((grant.enforced_by(), grant.granted()), ("none", Limits::default()));
+    }
 
     #[test]
     fn shares_differ_and_wrap() {
