@@ -97,6 +97,7 @@ impl Member {
             requested: worker.limits,
             granted,
             enforced_by: grant.enforced_by().to_string(),
+            pinned_cpus: if worker.cpus.is_some() { grant.allowed_cpus().to_vec() } else { Vec::new() },
         });
         for shortfall in grant.shortfalls() {
             let message = format!("worker {index}: {shortfall}");

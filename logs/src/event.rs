@@ -299,8 +299,12 @@ pub enum EventKind {
         requested: Limits,
         /// Read back after applying.
         granted: Limits,
-        /// What enforces it: `cgroup2`, `cgroup1`, `affinity+rlimit`, `none`.
+        /// What enforces it: `cgroup2`, `cgroup1`, `affinity+rlimit` (or one of these for CPU and another for memory,
+        /// joined by `+`), `none`.
         enforced_by: String,
+        /// The CPUs it was given for its own; empty if it shares them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pinned_cpus: Vec<u32>,
     },
     /// A worker reported in.
     WorkerJoined {

@@ -240,7 +240,7 @@ impl RunState {
                 worker.host = Some(host.clone());
                 worker.log = Some(log.clone());
             }
-            EventKind::LimitsGranted { worker: index, requested, granted, enforced_by } => {
+            EventKind::LimitsGranted { worker: index, requested, granted, enforced_by, .. } => {
                 let worker = self.workers.entry(*index).or_default();
                 worker.requested = Some(*requested);
                 worker.granted = Some(*granted);

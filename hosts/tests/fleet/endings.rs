@@ -24,6 +24,7 @@ pub(crate) fn tests() -> Vec<Test> {
         ("never_reports_in", never_reports_in),
         ("never_connects", never_connects),
         ("freezes", freezes),
+        ("freezes_and_takes_another_along", freezes_and_takes_another_along),
         ("talks_nonsense", talks_nonsense),
         ("a_few_malformed_lines_are_dropped", a_few_malformed_lines_are_dropped),
         ("endless_nonsense", endless_nonsense),
@@ -167,6 +168,13 @@ fn freezes() {
     let failure = crew.sail().failure();
     assert_eq!((failure.worker, failure.kind), (1, FailureKind::WorkerLost));
     assert!(failure.message.contains("froze: nothing heard from it for"), "{}", failure.message);
+}
+
+/// A worker whose connections time out because another froze is not the one to blame.
+fn freezes_and_takes_another_along() {
+    let failure = crew(&["lose-peer", "wait", "freeze"]).sail().failure();
+    assert_eq!((failure.worker, failure.kind), (2, FailureKind::WorkerLost));
+    assert!(failure.message.contains("froze"), "{}", failure.message);
 }
 
 fn talks_nonsense() {

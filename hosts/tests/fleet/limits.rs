@@ -96,6 +96,11 @@ fn pinned() {
     let voyage = crew.sail();
     assert_eq!(voyage.ending, Ending::Finished);
     assert_eq!(granted(&voyage).0.cpus, Some(1.0));
+    let recorded = |kind: &EventKind| match kind {
+        EventKind::LimitsGranted { pinned_cpus, .. } => Some(pinned_cpus.clone()),
+        _ => None,
+    };
+    assert_eq!(voyage.kinds().find_map(recorded), Some(vec![cpu]));
     let allowed = voyage.kinds().find_map(|kind| match kind {
         EventKind::WorkerJoined { allowed_cpus, .. } => Some(*allowed_cpus),
         _ => None,

@@ -48,6 +48,10 @@ pub(crate) fn work(args: &[String]) -> ! {
         "wait" => wait_like_timely(links),
         "sleep" => sleep(),
         "die" => std::process::exit(3),
+        "lose-peer" => {
+            thread::sleep(Duration::from_millis(1000));
+            std::process::exit(exit_code::PEER_LOST)
+        }
         "kill" => kill_process(getpid(), Signal::KILL).unwrap(),
         "leave" => std::process::exit(0),
         "freeze" => kill_process(getpid(), Signal::STOP).unwrap(),

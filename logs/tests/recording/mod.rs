@@ -102,6 +102,7 @@ fn beginning() -> Recording {
             requested: limits,
             granted: Limits { cpus: Some(2.0), memory: (worker == 0).then_some(7 << 30) },
             enforced_by: if worker == 0 { "cgroup2".into() } else { "affinity+rlimit".into() },
+            pinned_cpus: vec![2 * worker, 2 * worker + 1],
         });
         run.at(30 + u64::from(worker)).worker(
             worker,
@@ -467,12 +468,13 @@ fn any_kind() -> BoxedStrategy<EventKind> {
         (small(), small(), text(), text())
             .prop_map(|(worker, pid, host, log)| K::WorkerLaunched { worker, pid, host, log })
             .boxed(),
-        (small(), limits(), limits(), text())
-            .prop_map(|(worker, requested, granted, enforced_by)| K::LimitsGranted {
+        (small(), limits(), limits(), text(), prop::collection::vec(small(), 0..3))
+            .prop_map(|(worker, requested, granted, enforced_by, pinned_cpus)| K::LimitsGranted {
                 worker,
                 requested,
                 granted,
                 enforced_by,
+                pinned_cpus,
             })
             .boxed(),
         (small(), small(), facts(), small(), text())
