@@ -6,6 +6,7 @@
 mod error;
 mod event;
 pub mod journal;
+mod latency;
 mod result;
 mod sink;
 mod spec;
@@ -17,6 +18,7 @@ mod timeline;
 pub use error::Error;
 pub use event::*;
 pub use journal::{Journal, JournalWriter};
+pub use latency::LatencyRecorder;
 pub use result::*;
 pub use sink::{Emitter, EventSink, FanOut};
 pub use spec::*;

@@ -166,6 +166,8 @@ fn grow(
         let splits = exchange.choose_splits(&growing, blocks).map_err(Error::Agreed)?;
         drop(growing);
         let waiting_us = waiting.elapsed().as_micros() as u64;
+        thread.level_count.borrow_mut().record_us(counted_us);
+        thread.round_trip.borrow_mut().record_us(waiting_us);
         let applying = Instant::now();
         let summary = thread.leads().then(|| by_feature(&splits));
         grower.borrow_mut().apply(&splits)?;

@@ -17,7 +17,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fractal_logs::{Emitter, Phase, RunSpec, Source as EventSource};
+use fractal_logs::{Emitter, LatencyRecorder, Phase, RunSpec, Source as EventSource};
 use timely::CommunicationConfig;
 use timely::communication::Hooks;
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
@@ -79,6 +79,9 @@ pub fn run_worker(spec: &RunSpec, cluster: Cluster, emitter: &Emitter) -> Result
                 counters: counters.clone(),
                 own: emitter.for_source(own),
                 run: emitter.for_source(EventSource::Worker(index as u32)),
+                partition_load: LatencyRecorder::new("partition_load").into(),
+                level_count: LatencyRecorder::new("level_count").into(),
+                round_trip: LatencyRecorder::new("round_trip").into(),
             }
         }
     };

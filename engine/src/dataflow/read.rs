@@ -137,13 +137,15 @@ impl<'a> Reader<'a> {
         }
         self.thread.counters.add_rows(report.rows);
         self.thread.counters.add_read_bytes(report.read_bytes);
+        let wall_us = watch.wall_us();
+        self.thread.partition_load.borrow_mut().record_us(wall_us);
         self.thread.own.emit(EventKind::PartitionLoaded {
             partition: partition.index,
             subset: partition.subset,
             rows: report.rows,
             skipped: report.skipped,
             read_bytes: report.read_bytes,
-            wall_us: watch.wall_us(),
+            wall_us,
             cpu_us: watch.cpu_us(),
             io_wait_us: report.io_wait_us,
         });

@@ -1,8 +1,9 @@
 //! [`Thread`]: what every phase of one thread needs.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
-use fractal_logs::{Emitter, EventKind, OnBadFile, Phase, RunSpec};
+use fractal_logs::{Emitter, EventKind, LatencyRecorder, OnBadFile, Phase, RunSpec};
 
 use super::telemetry::{Counters, Stopwatch};
 use crate::dataset::{self, Source};
@@ -20,6 +21,12 @@ pub(crate) struct Thread {
     pub(crate) own: Emitter,
     /// Stamps this worker; used by thread 0 for what concerns the whole run.
     pub(crate) run: Emitter,
+    /// Wall time of each partition.
+    pub(crate) partition_load: RefCell<LatencyRecorder>,
+    /// Wall time of each pass over the rows, without waiting for others.
+    pub(crate) level_count: RefCell<LatencyRecorder>,
+    /// Wall time of each exchange of a pass, waiting for others included.
+    pub(crate) round_trip: RefCell<LatencyRecorder>,
 }
 
 impl Thread {
@@ -45,6 +52,11 @@ impl Thread {
         }
         let watch = Stopwatch::start();
         let result = work();
+        for recorder in [&self.partition_load, &self.level_count, &self.round_trip] {
+            if let Some(event) = recorder.borrow_mut().take() {
+                self.own.emit(event);
+            }
+        }
         self.own.emit(EventKind::PhaseFinished { phase, wall_us: watch.wall_us(), cpu_us: watch.cpu_us() });
         if self.leads() {
             self.run.emit(EventKind::PhaseFinished { phase, wall_us: watch.wall_us(), cpu_us: watch.process_cpu_us() });
