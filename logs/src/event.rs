@@ -499,7 +499,8 @@ pub enum EventKind {
         subset: Subset,
         /// Rows scored.
         rows: u64,
-        /// Share predicted correctly.
+        /// Share predicted correctly; NaN (`null` in JSON) of no rows.
+        #[serde(deserialize_with = "null_is_nan")]
         accuracy: f64,
         /// Label codes, the order of the confusion matrix.
         codes: Vec<i64>,
@@ -513,8 +514,10 @@ pub enum EventKind {
         /// Phase it is in.
         phase: Phase,
         /// Rows per second since the last sample.
+        #[serde(deserialize_with = "null_is_nan")]
         rows_per_s: f64,
         /// Bytes read per second since the last sample.
+        #[serde(deserialize_with = "null_is_nan")]
         bytes_per_s: f64,
         /// Resident bytes.
         rss_bytes: u64,
@@ -581,6 +584,11 @@ pub enum EventKind {
         /// From the run's start to now.
         wall_us: u64,
     },
+}
+
+/// JSON has no NaN and serde_json writes `null` for it: read it back as what it was, not as a damaged line.
+pub(crate) fn null_is_nan<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 impl EventKind {

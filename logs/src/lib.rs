@@ -5,6 +5,7 @@
 
 mod error;
 mod event;
+pub mod export;
 pub mod journal;
 mod latency;
 mod result;

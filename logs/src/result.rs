@@ -137,7 +137,8 @@ pub struct SubsetResult {
 pub struct EvaluationResult {
     /// Rows scored.
     pub rows: u64,
-    /// Share predicted correctly.
+    /// Share predicted correctly; NaN (`null` in JSON) of no rows.
+    #[serde(deserialize_with = "crate::event::null_is_nan")]
     pub accuracy: f64,
     /// Mean of the classes' intersections over union, over classes that occur or were predicted.
     pub mean_iou: Option<f64>,
@@ -284,7 +285,8 @@ impl RunResult {
         let spec = started.map(|started| &started.spec);
         let finished = state.finished.as_ref();
         let subset = |subset| state.subsets.get(&subset);
-        let accuracy = |of| subset(of)?.evaluation.as_ref().map(|evaluation| evaluation.accuracy);
+        let accuracy =
+            |of| subset(of)?.evaluation.as_ref().map(|evaluation| evaluation.accuracy).filter(|a| a.is_finite());
         let training = state.training_span();
         RunResult {
             train_count: state.rows_of(Subset::Train),

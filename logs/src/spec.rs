@@ -173,7 +173,7 @@ impl RunSpec {
 
     /// All threads of all workers.
     pub fn total_threads(&self) -> u32 {
-        self.topology.workers * self.topology.cores
+        self.topology.workers.saturating_mul(self.topology.cores)
     }
 }
 

@@ -12,6 +12,9 @@
 use crate::event::{Outcome, Phase, Source, Subset};
 use crate::state::{LevelKey, LevelState, RunState, total};
 
+/// Threads of a lost worker for which failed tasks are made up; bounds what an absurd number in a journal can cost.
+const MOST_THREADS: u32 = 4096;
+
 /// One phase, as a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
@@ -109,12 +112,17 @@ fn phase_stage(state: &RunState, phase: Phase) -> Stage {
     let times = &state.phases[&phase];
     let (start_us, end_us) = times.span().unwrap_or_default();
     let by_thread = times.sources.keys().any(|source| matches!(source, Source::Thread { .. }));
-    let tasks: Vec<Task> = times
+    // Without threads the phase belongs to whoever tells its span: the runner before worker 0, as in PhaseState::span.
+    let alone = times.sources.keys().next().copied();
+    let own: Vec<_> = times
         .sources
         .iter()
-        .filter(|(source, stretch)| {
-            stretch.finished_us.is_some() && (!by_thread || matches!(source, Source::Thread { .. }))
-        })
+        .filter(|&(source, _)| if by_thread { matches!(source, Source::Thread { .. }) } else { Some(*source) == alone })
+        .collect();
+    let planned_tasks = own.len();
+    let tasks = own
+        .into_iter()
+        .filter(|(_, stretch)| stretch.finished_us.is_some())
         .map(|(source, stretch)| {
             let thread = if let Source::Thread { thread, .. } = *source { thread } else { 0 };
             Task {
@@ -123,7 +131,6 @@ fn phase_stage(state: &RunState, phase: Phase) -> Stage {
             }
         })
         .collect();
-    let planned_tasks = times.sources.keys().filter(|s| !by_thread || matches!(s, Source::Thread { .. })).count();
     Stage { name: phase.name().replace('_', " "), pass: None, start_us, end_us, planned_tasks, tasks }
 }
 
@@ -201,7 +208,7 @@ fn pass_stage(state: &RunState, key: LevelKey, level: &LevelState) -> Option<Sta
     if end_us.is_none() {
         for (&index, worker) in &state.workers {
             let Some(lost) = worker.lost.as_ref().filter(|lost| lost.at_us >= start_us) else { continue };
-            for thread in 0..worker.threads.unwrap_or(0) {
+            for thread in 0..worker.threads.unwrap_or(0).min(MOST_THREADS) {
                 if !level.threads.contains_key(&(index, thread)) {
                     tasks.push(Task {
                         failure: Some(lost.cause.clone()),

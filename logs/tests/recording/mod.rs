@@ -332,6 +332,9 @@ pub(crate) fn recorded_run() -> Vec<RunEvent> {
 /// The same run, except that worker 1 is killed while it loads.
 pub(crate) fn lost_run() -> Vec<RunEvent> {
     let mut run = beginning();
+    if let EventKind::RunStarted { run_id, .. } = &mut run.events[0].kind {
+        *run_id = format!("{run_id}-2");
+    }
     run.at(110);
     loaded(&mut run, 0, 25);
     run.at(112);
