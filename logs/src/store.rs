@@ -4,6 +4,8 @@
 //! run id is the short hash of its spec, its start in UTC and, if that is taken, a sequence number, so that names never
 //! collide and ids sort by spec, then time. A damaged run is listed as damaged and hides no other.
 
+mod archive;
+
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};

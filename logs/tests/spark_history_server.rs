@@ -174,7 +174,7 @@ fn check(server: &HistoryServer, id: &str, state: &RunState) {
     let shown = shown.as_array().unwrap();
     assert_eq!(shown.len(), state.workers.len() + 1);
     for (index, worker) in &state.workers {
-        let shown = shown.iter().find(|shown| shown["id"] == index.to_string()).unwrap();
+        let shown = shown.iter().find(|shown| shown["id"] == index.to_string().as_str()).unwrap();
         let own = || all_tasks.iter().filter(|task| task.worker == Some(*index));
         let ended = || own().filter(|task| task.failure.is_none());
         assert_eq!(shown["totalCores"], worker.threads.unwrap_or(0));
@@ -293,6 +293,7 @@ impl HistoryServer {
 }
 
 impl Drop for HistoryServer {
+    #[allow(clippy::print_stderr)] // the reason of a failed check
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("the server's log:\n{}", fs::read_to_string(&self.log).unwrap_or_default());
