@@ -277,6 +277,7 @@ impl RunState {
                     rows_per_s: *rows_per_s,
                     bytes_per_s: *bytes_per_s,
                     rss_bytes: *rss_bytes,
+                    peak_rss_bytes: *peak_rss_bytes,
                     cpu_us: *cpu_us,
                     exchanged_bytes: *exchanged_bytes,
                     throttled: *throttled,

@@ -5,6 +5,8 @@
 //! stage's sum is right to the millisecond. Bytes of histogram sent are shuffle writes; nobody counts what a thread
 //! receives, so shuffle reads stay empty. The input of a pass is the rows it scans in memory, with 0 bytes.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::{ExportFile, plain_name};
@@ -42,7 +44,15 @@ pub fn spark(state: &RunState) -> Result<ExportFile, Error> {
         return Err(Error::CannotExport { what: "the run as a Spark event log".into(), reason });
     };
     let jobs = stages::jobs(state);
-    let mut log = Log { started, state, lines: Vec::new(), next_stage: 0, next_task: 0, next_counter: 0 };
+    let mut log = Log {
+        started,
+        state,
+        last_ends: last_ends(&jobs),
+        lines: Vec::new(),
+        next_stage: 0,
+        next_task: 0,
+        next_counter: 0,
+    };
     log.application();
     log.executors(&jobs);
     for (index, job) in jobs.iter().enumerate() {
@@ -64,6 +74,8 @@ pub fn spark(state: &RunState) -> Result<ExportFile, Error> {
 struct Log<'a> {
     started: &'a Started,
     state: &'a RunState,
+    /// When the last task of each worker ends.
+    last_ends: BTreeMap<u32, u64>,
     /// (epoch milliseconds, rank, line with its newline)
     lines: Vec<(u64, Rank, String)>,
     next_stage: u64,
@@ -380,17 +392,28 @@ impl Log<'_> {
         self.write(finish_ms, Rank::TaskEnd, "SparkListenerTaskEnd", end);
     }
 
-    /// Resident bytes of the task's process when it ended: of the latest sample, or the peak after the last one, which is
-    /// what the server shows as an executor's peak.
+    /// Highest resident bytes of the task's process until it ended: of the latest sample before, or over the whole run for
+    /// the worker's last task, so that the server's peak of an executor is the worker's.
     fn resident_bytes(&self, task: &Task) -> u64 {
-        let Some(worker) = task.worker.and_then(|worker| self.state.workers.get(&worker)) else { return 0 };
-        let end_us = task.end_us();
-        match worker.samples.partition_point(|sample| sample.elapsed_us <= end_us) {
-            count if count == worker.samples.len() => whole(worker.peak_rss_bytes),
-            0 => 0,
-            count => whole(worker.samples[count - 1].rss_bytes),
+        let Some(index) = task.worker else { return 0 };
+        let Some(worker) = self.state.workers.get(&index) else { return 0 };
+        if self.last_ends.get(&index) == Some(&task.end_us()) {
+            return whole(worker.peak_rss_bytes);
+        }
+        let until = worker.samples.partition_point(|sample| sample.elapsed_us <= task.end_us());
+        worker.samples[..until].last().map_or(0, |sample| whole(sample.peak_rss_bytes))
+    }
+}
+
+fn last_ends(jobs: &[Job]) -> BTreeMap<u32, u64> {
+    let mut ends = BTreeMap::new();
+    for task in jobs.iter().flat_map(|job| &job.stages).flat_map(|stage| &stage.tasks) {
+        if let Some(worker) = task.worker {
+            let end = ends.entry(worker).or_insert(0);
+            *end = task.end_us().max(*end);
         }
     }
+    ends
 }
 
 fn metrics(task: &Task, run_ms: u64) -> Value {

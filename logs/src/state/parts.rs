@@ -188,6 +188,7 @@ pub struct Sample {
     pub rows_per_s: f64,
     pub bytes_per_s: f64,
     pub rss_bytes: u64,
+    pub peak_rss_bytes: u64,
     pub cpu_us: u64,
     pub exchanged_bytes: u64,
     pub throttled: Option<u64>,
