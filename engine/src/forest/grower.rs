@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::paths::Step;
 use super::split::{SplitRule, may_split};
 use super::tree::{Branch, Node, Tree};
 use super::{ForestError, Shape, Split, bagging};
@@ -140,6 +141,17 @@ pub(super) struct GrowingTree {
     pub(super) level_start: usize,
     /// Class counts on the left of each node split in the current level.
     pending: Vec<(usize, Vec<u64>)>,
+}
+
+impl GrowingTree {
+    /// The tree as it is walked.
+    pub(super) fn steps(&self) -> Vec<Step> {
+        let step = |(n, own): (&GrowingNode, u32)| match n.left {
+            0 => Step::leaf(own),
+            left => Step { left, feature: n.feature, bin: n.bin, inner: 1 },
+        };
+        self.nodes.iter().zip(0..).map(step).collect()
+    }
 }
 
 /// The trees so far and what is to be counted next. A pure function of its arguments and of the splits applied.

@@ -6,6 +6,7 @@
 
 pub mod bagging;
 mod bins;
+mod block;
 mod confusion;
 mod count;
 mod error;
@@ -13,6 +14,7 @@ mod grower;
 mod histogram;
 mod importances;
 mod model;
+mod paths;
 mod predict;
 mod rows;
 mod simd;
@@ -31,7 +33,7 @@ pub use grower::{Grower, MAX_DEPTH, NodeSplit, Params, Pass, PassTree, Slot, Tre
 pub use histogram::{LevelHistogram, Owner, TreeBlock, owner_of};
 pub use importances::importances;
 pub use model::MODEL_VERSION;
-pub use predict::{HeldOut, Scorer, argmax};
+pub use predict::{HeldOut, Scorer, argmax, score_naive};
 pub use rows::{BinnedRows, SKIPPED, Segment, Shape};
 pub use simd::InstructionSet;
 pub use split::{Split, SplitRule, best_split};

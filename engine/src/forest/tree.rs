@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::paths::Step;
+
 /// Where an inner node sends its rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,6 +72,15 @@ impl Tree {
     /// Number of leaves.
     pub fn leaves(&self) -> usize {
         self.nodes.iter().filter(|n| n.branch.is_none()).count()
+    }
+
+    /// The tree as it is walked.
+    pub(super) fn steps(&self) -> Vec<Step> {
+        let step = |(n, own): (&Node, u32)| match &n.branch {
+            None => Step::leaf(own),
+            Some(b) => Step { left: b.left, feature: b.feature, bin: b.bin, inner: 1 },
+        };
+        self.nodes.iter().zip(0..).map(step).collect()
     }
 
     /// Index of the leaf that a row of bins ends in.

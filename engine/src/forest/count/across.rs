@@ -4,10 +4,10 @@
 //! trees does the work of some 20 scalar ones.
 
 use super::super::bagging::{self, PairKey};
+use super::super::block::Block;
 use super::super::grower::{Grower, Pass};
 use super::super::simd::{self, InstructionSet, LANE_ROWS, LaneTest, Lanes};
 use super::super::{BinnedRows, SKIPPED, Shape};
-use super::block::Block;
 
 /// Bytes of the 16-bit counters of one feature and 32 trees, beyond which they fall out of the near caches.
 const TABLE_BYTES: usize = 128 << 10;

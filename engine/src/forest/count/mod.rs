@@ -7,18 +7,17 @@
 //! per row and tree between passes. The first two levels are counted with a vector lane for each tree ([`across`]).
 
 mod across;
-mod block;
 mod naive;
 mod plan;
 
 pub use naive::count_naive;
 
 use super::bagging::{self, PairKey};
+use super::block::{Block, FoldSpec};
 use super::grower::{Grower, Pass, PassTree};
 use super::histogram::LevelHistogram;
 use super::simd::{self, Bitmap, CHUNK, RUN, RUN_WORDS, WORDS};
 use super::{BinnedRows, InstructionSet, Shape};
-use block::Block;
 use plan::{Adding, Landing, NO_SLOT, PairPlan, Plan, TreePlan};
 
 /// Rows of one thread before its 32-bit counters could overflow.
@@ -106,12 +105,13 @@ impl Counter {
         counts: &mut [Vec<u32>],
     ) {
         let params = grower.params();
+        let folds = FoldSpec { seed: params.seed, folds: params.folds };
         if let Some(across) = &mut plan.across {
-            self.block.load_runs(params, part, start, n);
+            self.block.load_runs(folds, part, start, n);
             across.count(self.set, params.seed, &self.block, part, start);
             return;
         }
-        self.block.load(self.set, self.shape, params, &plan.tests, part, start, n);
+        self.block.load(self.set, self.shape, folds, &plan.tests, part, start, n);
         let bytes = &part.bytes[start * part.stride..(start + n) * part.stride];
         for pair in &plan.pairs {
             self.count_pair(plan, pair, params.seed, pass, bytes, counts);
@@ -138,10 +138,10 @@ impl Counter {
             // Each tree's program has its own registers, since the trees take turns below.
             let mut first_register = 0;
             for tree in &pair.trees {
-                let needed = first_register + 1 + tree.program.len();
+                let needed = first_register + 1 + tree.paths.program.len();
                 registers.resize(registers.len().max(needed), [0; RUN_WORDS]);
                 registers[first_register] = [0; RUN_WORDS];
-                simd::run(self.set, &tree.program, tests, block.words, &mut registers[first_register..needed]);
+                simd::run(self.set, &tree.paths.program, tests, block.words, &mut registers[first_register..needed]);
                 first_register = needed;
             }
             for from in (from..(from + RUN).min(block.rows)).step_by(CHUNK) {
@@ -159,11 +159,11 @@ impl Counter {
                 let word = from % RUN / 64;
                 let mut first_register = 0;
                 for tree in &pair.trees {
-                    let registers = &registers[first_register..][..1 + tree.program.len()];
+                    let registers = &registers[first_register..][..1 + tree.paths.program.len()];
                     first_register += registers.len();
                     let bitmap = |operand| simd::operand(operand, tests, block.words, registers);
-                    let mut active = [tree.active.flip; WORDS];
-                    active.iter_mut().zip(&bitmap(tree.active)[word..]).for_each(|(a, b)| *a ^= b);
+                    let mut active = [tree.paths.active.flip; WORDS];
+                    active.iter_mut().zip(&bitmap(tree.paths.active)[word..]).for_each(|(a, b)| *a ^= b);
                     let mut keep = |words: &[u64]| active.iter_mut().zip(words).for_each(|(a, k)| *a &= k);
                     keep(&block.valid[from / 64..]);
                     if let Some(fold) = tree.spec.held_out_fold
@@ -172,8 +172,8 @@ impl Counter {
                         keep(&others[from / 64..]);
                     }
                     let mut path = [&registers[0]; 7];
-                    path.iter_mut().zip(&tree.path).for_each(|(p, &operand)| *p = bitmap(operand));
-                    let path = &path[..tree.path.len()];
+                    path.iter_mut().zip(&tree.paths.path).for_each(|(p, &operand)| *p = bitmap(operand));
+                    let path = &path[..tree.paths.path.len()];
                     let odd = tree.spec.key & 1 == 1;
                     let n = simd::select(self.set, draws, odd, &active, path, word, entries);
                     let counts = &mut counts[tree.index];
@@ -221,9 +221,7 @@ fn add(
             nodes.extend(entries.iter().map(|&e| from[place_of(e)]));
             for _ in 0..*steps {
                 for (node, &entry) in nodes.iter_mut().zip(entries) {
-                    let step = tree_nodes[*node as usize];
-                    let right = u8::from(row_of(entry)[usize::from(step.feature)] > step.bin) & step.inner;
-                    *node = step.left + u32::from(right);
+                    *node = tree_nodes[*node as usize].next(row_of(entry));
                 }
             }
             for (&node, &entry) in nodes.iter().zip(entries) {

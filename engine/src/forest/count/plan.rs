@@ -2,17 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::super::grower::{Grower, GrowingTree, Pass, PassTree};
-use super::super::simd::{InstructionSet, Mux, Operand, RUN};
+use super::super::block::plane_depth;
+use super::super::grower::{Grower, Pass, PassTree};
+use super::super::paths::{End, PATH_LEVELS, Paths, Step, choose_levels};
+use super::super::simd::{InstructionSet, RUN};
 use super::super::{Shape, TreeSpec};
 use super::across::Across;
-
-/// Most levels whose tests are evaluated for all rows at once. The place of a row then fits the 7 bits it has in an
-/// entry, and an instruction per node of these levels stays cheaper than walking.
-const PATH_LEVELS: usize = 7;
-
-/// Most distinct tests that are evaluated for a block; with more, fewer levels are.
-const MAX_TESTS: usize = 4096;
 
 /// Bytes of bitmaps and bit planes of a block: about half of a second-level cache.
 const BLOCK_BYTES: usize = 512 << 10;
@@ -60,12 +55,7 @@ pub(super) struct TreePlan {
     /// Place of the tree in the pass.
     pub(super) index: usize,
     pub(super) spec: TreeSpec,
-    /// Instructions, each on one bit a row.
-    pub(super) program: Vec<Mux>,
-    /// Bit j of a row's path, from the root's decision on.
-    pub(super) path: Vec<Operand>,
-    /// Rows that may end in a slot.
-    pub(super) active: Operand,
+    pub(super) paths: Paths,
     pub(super) landing: Landing,
     /// For [`Adding::Subset`]: the features of each slot, [`Pass::slot_features`] each.
     pub(super) features: Vec<u8>,
@@ -92,16 +82,6 @@ pub(super) enum Landing {
 /// Marks nodes that are not counted.
 pub(super) const NO_SLOT: u32 = u32::MAX;
 
-/// A step of a walk: rows above `bin` of `feature` go to `left` + 1.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Step {
-    pub(super) left: u32,
-    pub(super) feature: u8,
-    pub(super) bin: u8,
-    /// 0 in leaves, so that they lead to themselves whatever the bin.
-    pub(super) inner: u8,
-}
-
 impl Plan {
     pub(super) fn new(shape: Shape, grower: &Grower, pass: &Pass, set: InstructionSet) -> Self {
         let adding = match (pass.all_features, shape) {
@@ -113,48 +93,22 @@ impl Plan {
         if across.is_some() {
             return Plan { tests: Vec::new(), pairs: Vec::new(), across, block_rows: MAX_BLOCK_ROWS, adding };
         }
-        let mut levels = PATH_LEVELS.min(usize::from(pass.level));
-        let mut tests = distinct_tests(grower, pass, levels);
-        while tests.len() > MAX_TESTS && levels > 0 {
-            levels -= 1;
-            tests = distinct_tests(grower, pass, levels);
-        }
+        let nodes: Vec<Vec<Step>> = pass.trees.iter().map(|t| grower.trees[t.tree as usize].steps()).collect();
+        let (levels, tests) = choose_levels(nodes.iter().map(Vec::as_slice), usize::from(pass.level));
         let index: HashMap<(u8, u8), u32> = tests.iter().zip(0..).map(|(&t, i)| (t, i)).collect();
         let mut pairs: Vec<PairPlan> = Vec::new();
-        for (i, tree) in pass.trees.iter().enumerate() {
-            let spec = grower.params().trees[tree.tree as usize];
-            let plan = TreePlan::new(shape, grower, pass, tree, i, spec, levels, &index);
+        for (i, (tree, nodes)) in pass.trees.iter().zip(nodes).enumerate() {
+            let plan = TreePlan::new(shape, grower, pass, tree, i, nodes, levels, &index);
+            let key = plan.spec.key >> 1;
             match pairs.last_mut() {
-                Some(pair) if pair.key == spec.key >> 1 => pair.trees.push(plan),
-                _ => pairs.push(PairPlan { key: spec.key >> 1, trees: vec![plan] }),
+                Some(pair) if pair.key == key => pair.trees.push(plan),
+                _ => pairs.push(PairPlan { key, trees: vec![plan] }),
             }
         }
-        let bits = tests.len() + shape.features * plane_depth(shape) + 1;
+        let bits = tests.len() + shape.features * plane_depth(shape.bins) + 1;
         let block_rows = (BLOCK_BYTES * 8 / bits).clamp(RUN, MAX_BLOCK_ROWS) / RUN * RUN;
         Plan { tests, pairs, across: None, block_rows, adding }
     }
-}
-
-/// Bits of a bin number.
-pub(super) fn plane_depth(shape: Shape) -> usize {
-    (usize::BITS - (shape.bins - 1).leading_zeros()) as usize
-}
-
-/// The tests of the inner nodes above `levels`, ascending.
-fn distinct_tests(grower: &Grower, pass: &Pass, levels: usize) -> Vec<(u8, u8)> {
-    let mut tests: Vec<(u8, u8)> = Vec::new();
-    for tree in &pass.trees {
-        let nodes = grower.trees[tree.tree as usize].nodes.iter();
-        let upper = nodes.take_while(|n| depth_of(n.number) < levels);
-        tests.extend(upper.filter(|n| n.left > 0).map(|n| (n.feature, n.bin)));
-    }
-    tests.sort_unstable();
-    tests.dedup();
-    tests
-}
-
-fn depth_of(number: u32) -> usize {
-    number.ilog2() as usize
 }
 
 impl TreePlan {
@@ -165,137 +119,51 @@ impl TreePlan {
         pass: &Pass,
         tree: &PassTree,
         index: usize,
-        spec: TreeSpec,
+        nodes: Vec<Step>,
         levels: usize,
         tests: &HashMap<(u8, u8), u32>,
     ) -> Self {
+        let spec = grower.params().trees[tree.tree as usize];
         let growing = &grower.trees[tree.tree as usize];
-        let level = usize::from(pass.level);
+        let number = |node: u32| growing.nodes[node as usize].number;
         let slot_of: HashMap<u32, u32> = tree.slots.iter().zip(0..).map(|(s, i)| (s.node, i)).collect();
+        let walk = levels < usize::from(pass.level);
         // If at most one child of each node is counted, the last decision need not be in the path.
-        let one_child =
-            levels == level && level > 0 && !tree.slots.windows(2).any(|w| w[0].node >> 1 == w[1].node >> 1);
-        let path_levels = if one_child { levels - 1 } else { levels };
-        let walk = levels < level;
-        let mut program =
-            Programmer { tree: growing, tests, slots: &slot_of, path_levels, one_child, walk, muxes: Vec::new() };
-        let mut path = Vec::new();
-        for l in 0..path_levels {
-            let bit = program.bit(0, 0, l, &path);
-            path.push(bit.unwrap_or(NONE));
-        }
-        let active = program.active(0, 0, &path);
-        let program = program.muxes;
-
-        let mut from = Box::new([0u32; 128]);
-        for (place, node) in from.iter_mut().enumerate().take(1 << path_levels) {
-            for l in 0..path_levels {
-                let inner = &growing.nodes[*node as usize];
-                if inner.left > 0 {
-                    *node = inner.left + (place as u32 >> l & 1);
-                }
+        let one_child = !walk && levels > 0 && !tree.slots.windows(2).any(|w| w[0].node >> 1 == w[1].node >> 1);
+        let counted_child = |node: u32| {
+            let right = slot_of.get(&(2 * number(node) + 1)).map(|&slot| (true, slot));
+            right.or(slot_of.get(&(2 * number(node))).map(|&slot| (false, slot)))
+        };
+        let end = |node: u32| {
+            if walk {
+                if nodes[node as usize].inner == 1 { End::All } else { End::None }
+            } else if one_child {
+                counted_child(node).map_or(End::None, |(right, _)| End::Side { right })
+            } else if slot_of.contains_key(&number(node)) {
+                End::All
+            } else {
+                End::None
             }
-        }
-        let landing = if levels == level {
-            for node in from.iter_mut() {
-                let number = growing.nodes[*node as usize].number;
-                let slot = if one_child {
-                    slot_of.get(&(2 * number)).or(slot_of.get(&(2 * number + 1)))
-                } else {
-                    slot_of.get(&number)
-                };
-                *node = slot.map_or(0, |s| s * shape.classes as u32);
-            }
-            Landing::Slots(from)
+        };
+        let paths = Paths::new(&nodes, if one_child { levels - 1 } else { levels }, tests, end);
+        let mut places = Box::new([0u32; 1 << PATH_LEVELS]);
+        places.iter_mut().zip(&paths.ends).for_each(|(place, &node)| *place = node);
+        let landing = if walk {
+            let slots = growing.nodes.iter().map(|n| slot_of.get(&n.number).copied().unwrap_or(NO_SLOT)).collect();
+            Landing::Walk { from: places, steps: usize::from(pass.level) - levels, nodes, slots }
         } else {
-            let nodes = growing.nodes.iter().zip(0..).map(|(n, own)| match n.left {
-                0 => Step { left: own, feature: 0, bin: 0, inner: 0 },
-                left => Step { left, feature: n.feature, bin: n.bin, inner: 1 },
-            });
-            let slots = growing.nodes.iter().map(|n| slot_of.get(&n.number).copied().unwrap_or(NO_SLOT));
-            Landing::Walk { from, steps: level - levels, nodes: nodes.collect(), slots: slots.collect() }
+            for place in places.iter_mut() {
+                let slot =
+                    if one_child { counted_child(*place).map(|c| c.1) } else { slot_of.get(&number(*place)).copied() };
+                *place = slot.map_or(0, |slot| slot * shape.classes as u32);
+            }
+            Landing::Slots(places)
         };
         let features = if pass.all_features {
             Vec::new()
         } else {
             tree.slots.iter().flat_map(|s| grower.feature_subset(tree.tree, s.node)).collect()
         };
-        TreePlan { index, spec, program, path, active, landing, features }
-    }
-}
-
-/// No row: register 0.
-const NONE: Operand = Operand { register: true, index: 0, flip: 0 };
-
-/// Every row.
-const ALL: Operand = Operand { register: true, index: 0, flip: u64::MAX };
-
-/// Writes the program that finds the path of a row: bit l is a choice among the tests of level l by the bits before it.
-struct Programmer<'a> {
-    tree: &'a GrowingTree,
-    tests: &'a HashMap<(u8, u8), u32>,
-    slots: &'a HashMap<u32, u32>,
-    path_levels: usize,
-    one_child: bool,
-    walk: bool,
-    muxes: Vec<Mux>,
-}
-
-impl Programmer<'_> {
-    fn test(&self, node: u32, inverted: bool) -> Operand {
-        let node = &self.tree.nodes[node as usize];
-        let flip = if inverted { u64::MAX } else { 0 };
-        Operand { register: false, index: self.tests[&(node.feature, node.bin)], flip }
-    }
-
-    fn choose(&mut self, select: Operand, one: Operand, zero: Operand) -> Operand {
-        if one == zero {
-            return one;
-        }
-        self.muxes.push(Mux { select, one, zero });
-        Operand { register: true, index: self.muxes.len() as u32, flip: 0 }
-    }
-
-    /// Decision at level `target` of the rows in `node`; `None` if no row comes there.
-    fn bit(&mut self, node: u32, level: usize, target: usize, path: &[Operand]) -> Option<Operand> {
-        let left = self.tree.nodes[node as usize].left;
-        if left == 0 {
-            return None;
-        }
-        if level == target {
-            return Some(self.test(node, false));
-        }
-        let zero = self.bit(left, level + 1, target, path);
-        let one = self.bit(left + 1, level + 1, target, path);
-        match (one, zero) {
-            (Some(one), Some(zero)) => Some(self.choose(path[level], one, zero)),
-            (one, zero) => one.or(zero),
-        }
-    }
-
-    /// Which of the rows in `node` may end in a slot.
-    fn active(&mut self, node: u32, level: usize, path: &[Operand]) -> Operand {
-        let super::super::grower::GrowingNode { left, number, .. } = self.tree.nodes[node as usize];
-        if level == self.path_levels {
-            return if self.one_child {
-                match (self.slots.contains_key(&(2 * number)), self.slots.contains_key(&(2 * number + 1))) {
-                    (true, _) => self.test(node, true),
-                    (_, true) => self.test(node, false),
-                    _ => NONE,
-                }
-            } else if self.walk {
-                if left > 0 { ALL } else { NONE }
-            } else if self.slots.contains_key(&number) {
-                ALL
-            } else {
-                NONE
-            };
-        }
-        if left == 0 {
-            return NONE;
-        }
-        let zero = self.active(left, level + 1, path);
-        let one = self.active(left + 1, level + 1, path);
-        self.choose(path[level], one, zero)
+        TreePlan { index, spec, paths, landing, features }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Bitmap, CHUNK, LANE_ROWS, Lanes, Mux, WORDS, plain};
+use super::{Bitmap, CHUNK, LANE_ROWS, Lanes, Mux, SCORE_ROWS, Votes, WORDS, plain};
 use crate::forest::SKIPPED;
 use crate::forest::bagging::{POISSON, PairKey};
 
@@ -21,6 +21,7 @@ from_plain! {
     fn run(program: &[Mux], tests: &[u64], stride: usize, registers: &mut [Bitmap]);
     fn draws(key: PairKey, first: u32, out: &mut [u32]);
     fn lane_add(weights: &[[u16; 32]], places: &[u16], tables: &mut [Vec<[u16; 32]>]);
+    fn vote(places: &[[u8; SCORE_ROWS]; 4], votes: &[[Votes; 128]; 4], sums: &mut [Votes; SCORE_ROWS]);
     fn lane_flush(narrow: &mut [[u16; 32]], wide: &mut [[u32; 32]]);
     fn add_7x32(entries: &[u32], rows: &[[u8; 8]], slots: &[u32; 128], table: &mut [[u32; 224]]);
 }
@@ -263,5 +264,27 @@ pub(super) fn lane_places(rows: &[u8], stride: usize, bins: u16, out: &mut [u16]
     }
     if whole < rows.len() {
         plain::lane_places(&rows[whole..], stride, bins, &mut out[whole / 8..]);
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) fn places(path: &[&Bitmap], word: usize, out: &mut [u8; SCORE_ROWS]) {
+    for (w, out) in out.as_chunks_mut::<64>().0.iter_mut().enumerate() {
+        let mut place = _mm512_setzero_si512();
+        for (j, bitmap) in path.iter().enumerate() {
+            place = set_bits(place, bitmap[word + w], 1 << j);
+        }
+        // SAFETY: 64 bytes are written to 64.
+        unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), place) };
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) fn winners(sums: &[Votes; SCORE_ROWS], out: &mut [u8; SCORE_ROWS]) {
+    for (sums, out) in sums.iter().zip(out) {
+        // SAFETY: 64 bytes are read from 64.
+        let sums = unsafe { _mm512_load_si512(sums.0.as_ptr().cast()) };
+        let most = _mm512_set1_epi32(_mm512_reduce_max_epu32(sums) as i32);
+        *out = _mm512_cmpeq_epi32_mask(sums, most).trailing_zeros() as u8;
     }
 }

@@ -136,6 +136,14 @@ pub(super) fn operand<'a>(operand: Operand, tests: &'a [u64], stride: usize, reg
     }
 }
 
+/// Rows that are scored at once.
+pub(super) const SCORE_ROWS: usize = 128;
+
+/// Votes of a leaf for 16 classes, or their sums.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(align(64))]
+pub(super) struct Votes(pub(super) [u32; 16]);
+
 /// Rows whose weights in 32 trees are held at once.
 pub(super) const LANE_ROWS: usize = 256;
 
@@ -243,6 +251,15 @@ kernels! {
 
     /// Adds `weights[i]` to the vector of each table (one a feature) that [`lane_places`] found for row i.
     fn lane_add(weights: &[[u16; 32]], places: &[u16], tables: &mut [Vec<[u16; 32]>]);
+
+    /// The path of each of [`SCORE_ROWS`] rows: bit j from the j-th of at most 7 bitmaps, in which they begin at `word`.
+    fn places(path: &[&Bitmap], word: usize, out: &mut [u8; SCORE_ROWS]);
+
+    /// Adds to the sums of each row the votes at its place in each of 4 trees.
+    fn vote(places: &[[u8; SCORE_ROWS]; 4], votes: &[[Votes; 128]; 4], sums: &mut [Votes; SCORE_ROWS]);
+
+    /// The class with the most votes, the lowest among equals.
+    fn winners(sums: &[Votes; SCORE_ROWS], out: &mut [u8; SCORE_ROWS]);
 
     /// Moves 16-bit counts to 32-bit sums.
     fn lane_flush(narrow: &mut [[u16; 32]], wide: &mut [[u32; 32]]);

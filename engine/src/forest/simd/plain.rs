@@ -1,7 +1,7 @@
 //! The kernels in plain Rust: what the others are proved against, and what they are compiled from. What each computes
 //! is said in [`super`].
 
-use super::{Bitmap, CHUNK, LANE_ROWS, Lanes, Mux, RUN_WORDS, WORDS, operand};
+use super::{Bitmap, CHUNK, LANE_ROWS, Lanes, Mux, RUN_WORDS, SCORE_ROWS, Votes, WORDS, operand};
 use crate::forest::SKIPPED;
 use crate::forest::bagging::{POISSON, PairKey};
 
@@ -226,5 +226,53 @@ pub(in crate::forest) fn add_7x32(entries: &[u32], rows: &[[u8; 8]], slots: &[u3
         sums[128 + (row >> 32 & 31) as usize] += weight;
         sums[160 + (row >> 40 & 31) as usize] += weight;
         sums[192 + (row >> 48 & 31) as usize] += weight;
+    }
+}
+
+#[inline(always)]
+pub(in crate::forest) fn places(path: &[&Bitmap], word: usize, out: &mut [u8; SCORE_ROWS]) {
+    let mut places = [0u64; SCORE_ROWS / 8];
+    for (j, bitmap) in path.iter().enumerate() {
+        let words: &[u64; SCORE_ROWS / 64] = bitmap[word..][..SCORE_ROWS / 64].try_into().expect("128 rows");
+        for (i, place) in places.iter_mut().enumerate() {
+            let byte = words[i / 8] >> (8 * (i % 8)) & 0xff;
+            // Bit k of the byte comes to byte k, at some bit; adding 127 moves it to the uppermost.
+            let spread = byte.wrapping_mul(0x0101_0101_0101_0101) & 0x8040_2010_0804_0201;
+            *place |= ((spread + 0x7f7f_7f7f_7f7f_7f7f) >> 7 & 0x0101_0101_0101_0101) << j;
+        }
+    }
+    for (bytes, place) in out.as_chunks_mut::<8>().0.iter_mut().zip(places) {
+        *bytes = place.to_le_bytes();
+    }
+}
+
+#[inline(always)]
+pub(in crate::forest) fn vote(
+    places: &[[u8; SCORE_ROWS]; 4],
+    votes: &[[Votes; 128]; 4],
+    sums: &mut [Votes; SCORE_ROWS],
+) {
+    for (i, sums) in sums.iter_mut().enumerate() {
+        let of = |tree: usize| &votes[tree][usize::from(places[tree][i] & 127)].0;
+        let (a, b, c, d) = (of(0), of(1), of(2), of(3));
+        for class in 0..16 {
+            sums.0[class] = sums.0[class]
+                .wrapping_add(a[class])
+                .wrapping_add(b[class])
+                .wrapping_add(c[class])
+                .wrapping_add(d[class]);
+        }
+    }
+}
+
+#[inline(always)]
+pub(in crate::forest) fn winners(sums: &[Votes; SCORE_ROWS], out: &mut [u8; SCORE_ROWS]) {
+    for (sums, out) in sums.iter().zip(out) {
+        // Class in the lower half, upside down, so that the lowest wins among equals.
+        let mut best = 0u64;
+        for (class, &votes) in sums.0.iter().enumerate() {
+            best = best.max(u64::from(votes) << 32 | (15 - class as u64));
+        }
+        *out = 15 - (best & 15) as u8;
     }
 }

@@ -1,27 +1,29 @@
 //! Tests over the whole of growing: several counters and owners, groups, siblings, sameness.
 
+mod finished;
+
 use proptest::prelude::*;
 
 use super::*;
 
 /// A small fast generator for test data (xorshift64*), so that rows need no dependency.
-pub(super) struct Noise(pub(super) u64);
+struct Noise(u64);
 
 impl Noise {
-    pub(super) fn next(&mut self) -> u64 {
+    fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
     }
 
-    pub(super) fn below(&mut self, n: usize) -> usize {
+    fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 }
 
 /// Rows whose label follows from their bins with some noise; about one in `skip` is skipped.
-pub(super) fn rows(shape: Shape, segments: &[(u64, u64, usize)], skip: usize, seed: u64) -> BinnedRows {
+fn rows(shape: Shape, segments: &[(u64, u64, usize)], skip: usize, seed: u64) -> BinnedRows {
     let mut noise = Noise(seed * 2 + 1);
     let mut rows = BinnedRows::new(shape.features);
     for &(file_key, first_row, count) in segments {
@@ -38,7 +40,7 @@ pub(super) fn rows(shape: Shape, segments: &[(u64, u64, usize)], skip: usize, se
 }
 
 /// Grows with `parts.len()` threads, thread i counting `parts[i]`, blocks delivered in an odd order.
-pub(super) fn grow(parts: &[Vec<BinnedRows>], mut grower: Grower, set: InstructionSet) -> Vec<Tree> {
+fn grow(parts: &[Vec<BinnedRows>], mut grower: Grower, set: InstructionSet) -> Vec<Tree> {
     let peers = parts.len();
     let mut counters: Vec<Counter> = (0..peers).map(|_| Counter::new(grower.shape(), set)).collect();
     let mut owners: Vec<Owner> = (0..peers).map(|i| Owner::new(grower.shape(), i, peers)).collect();
@@ -243,4 +245,74 @@ proptest! {
         let all = [rows(shape, &segments, skip, seed)];
         same_counts(&all, Grower::new(shape, Params::forest(trees, depth, features, seed)).unwrap());
     }
+}
+
+#[test]
+fn counts_beyond_32_bits_are_added_exactly() {
+    let shape = Shape { features: 1, bins: 2, classes: 2 };
+    let mut params = Params::forest(1, 2, 1, 1);
+    params.min_instances = 1 << 33;
+    let mut grower = Grower::new(shape, params).unwrap();
+    let mut owner = Owner::new(shape, 0, 1);
+    let pass = grower.next_pass().unwrap().unwrap();
+    // Class, then bin: [class 0: 5 left, 3 right; class 1: 0 left, max right], nine times, half of them cut in two.
+    let counts = [5, 3, 0, u32::MAX];
+    for i in 0..9 {
+        if i % 2 == 0 {
+            owner.add(&pass, TreeBlock { tree: 0, offset: 0, counts: counts.to_vec() }).unwrap();
+        } else {
+            owner.add(&pass, TreeBlock { tree: 0, offset: 3, counts: counts[3..].to_vec() }).unwrap();
+            owner.add(&pass, TreeBlock { tree: 0, offset: 0, counts: counts[..3].to_vec() }).unwrap();
+        }
+    }
+    let splits = owner.split(&grower, &pass).unwrap();
+    assert_eq!(splits[0].counts, [72, 9 * u64::from(u32::MAX)]);
+    assert_eq!(splits[0].split, None);
+}
+
+#[test]
+fn a_pass_out_of_step_is_an_error() {
+    let mut grower = Grower::new(SHAPE, Params::forest(3, 2, 7, 1)).unwrap();
+    let pass = grower.next_pass().unwrap().unwrap();
+    assert!(matches!(grower.next_pass(), Err(ForestError::OutOfStep(_))));
+    let mut owner = Owner::new(SHAPE, 1, 2);
+    let block = |tree, offset, len| TreeBlock { tree, offset, counts: vec![0; len] };
+    for wrong in [block(0, 0, 1), block(5, 0, 1), block(1, 2015, 2), block(1, u64::MAX, 1)] {
+        assert!(matches!(owner.add(&pass, wrong), Err(ForestError::OutOfStep(_))));
+    }
+    let leaf = |tree, node| NodeSplit { tree, node, counts: vec![0; 9], split: None };
+    for wrong in [leaf(3, 1), leaf(0, 2), NodeSplit { counts: vec![0; 8], ..leaf(0, 1) }] {
+        assert!(matches!(grower.apply(&[wrong]), Err(ForestError::OutOfStep(_))));
+    }
+    grower.apply(&[leaf(0, 1), leaf(1, 1)]).unwrap();
+    assert!(matches!(grower.apply(&[leaf(0, 1)]), Err(ForestError::OutOfStep(_))));
+    grower.apply(&[leaf(2, 1)]).unwrap();
+    assert_eq!(grower.next_pass(), Ok(None));
+}
+
+#[test]
+fn parameters_out_of_range_are_named() {
+    let params = Params::forest(1, 3, 7, 1);
+    let refused = |shape, params: Params| matches!(Grower::new(shape, params), Err(ForestError::Parameter { .. }));
+    assert!(!refused(SHAPE, params.clone()));
+    assert!(refused(Shape { features: 0, ..SHAPE }, params.clone()));
+    assert!(refused(Shape { features: 256, ..SHAPE }, params.clone()));
+    assert!(refused(Shape { bins: 257, ..SHAPE }, params.clone()));
+    assert!(refused(Shape { classes: 0, ..SHAPE }, params.clone()));
+    assert!(refused(SHAPE, Params { trees: vec![], ..params.clone() }));
+    assert!(refused(SHAPE, Params::forest(1, 31, 7, 1)));
+    assert!(refused(SHAPE, Params { min_gain: f64::NAN, ..params.clone() }));
+    assert!(refused(SHAPE, Params { features_per_node: 0, ..params }));
+    assert_eq!([1, 2, 4, 5, 7, 9, 10, 255].map(sqrt_features), [1, 2, 2, 3, 3, 3, 4, 16]);
+}
+
+#[test]
+fn min_instances_and_min_gain_hold() {
+    let all = [rows(SHAPE, &[(1, 0, 4000)], 0, 5)];
+    let mut params = Params::forest(4, 8, 7, 1);
+    (params.min_instances, params.min_gain) = (200, 0.01);
+    let trees = grow_alone(&all, Grower::new(SHAPE, params).unwrap(), InstructionSet::detect()).unwrap();
+    let nodes = || trees.iter().flat_map(|t| &t.nodes);
+    assert!(nodes().all(|n| n.weight() >= 200 && n.branch.as_ref().is_none_or(|b| b.gain >= 0.01)));
+    assert!(nodes().count() > 20);
 }

@@ -1,9 +1,20 @@
 //! [`Block`]: some thousand rows, and what all trees need to know of them.
 
-use super::super::bagging::Folds;
-use super::super::simd::{self, InstructionSet};
-use super::super::{BinnedRows, Params, Shape};
-use super::plan::plane_depth;
+use super::bagging::Folds;
+use super::simd::{self, InstructionSet};
+use super::{BinnedRows, Shape};
+
+/// Bits of a bin number.
+pub(super) fn plane_depth(bins: usize) -> usize {
+    (usize::BITS - bins.saturating_sub(1).leading_zeros()) as usize
+}
+
+/// Folds that rows belong to: their number and the seed they follow from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FoldSpec {
+    pub(super) seed: u64,
+    pub(super) folds: u8,
+}
 
 /// Rows of a block that are neighbours in one file.
 #[derive(Clone, Copy, Debug)]
@@ -41,14 +52,14 @@ impl Block {
         &mut self,
         set: InstructionSet,
         shape: Shape,
-        params: &Params,
+        folds: FoldSpec,
         tests: &[(u8, u8)],
         part: &BinnedRows,
         start: usize,
         rows: usize,
     ) {
-        self.load_runs(params, part, start, rows);
-        let depth = plane_depth(shape);
+        self.load_runs(folds, part, start, rows);
+        let depth = plane_depth(shape.bins);
         let words = self.words;
         self.planes.resize(shape.features * depth * words, 0);
         self.valid.resize(words, 0);
@@ -62,12 +73,12 @@ impl Block {
     }
 
     /// Takes the rows' numbers and folds only.
-    pub(super) fn load_runs(&mut self, params: &Params, part: &BinnedRows, start: usize, rows: usize) {
+    pub(super) fn load_runs(&mut self, folds: FoldSpec, part: &BinnedRows, start: usize, rows: usize) {
         self.rows = rows;
         self.words = rows.div_ceil(simd::RUN) * simd::RUN_WORDS;
         self.cut_runs(part, start);
-        if params.folds > 1 {
-            self.find_folds(params);
+        if folds.folds > 1 {
+            self.find_folds(folds);
         }
     }
 
@@ -89,17 +100,17 @@ impl Block {
         }
     }
 
-    fn find_folds(&mut self, params: &Params) {
+    fn find_folds(&mut self, spec: FoldSpec) {
         self.folds.clear();
         self.folds.resize(self.words * 64, 0);
         for run in &self.runs {
-            let folds = Folds::new(params.seed, params.folds, run.file_key);
+            let folds = Folds::new(spec.seed, spec.folds, run.file_key);
             let number = u64::from(run.high) << 32 | u64::from(run.low);
             for (i, fold) in self.folds[run.start..run.start + run.rows].iter_mut().enumerate() {
                 *fold = folds.of(number + i as u64);
             }
         }
-        self.not_in_fold.resize(usize::from(params.folds), Vec::new());
+        self.not_in_fold.resize(usize::from(spec.folds), Vec::new());
         for bitmap in &mut self.not_in_fold {
             bitmap.clear();
             bitmap.resize(self.words, u64::MAX);

@@ -1,0 +1,172 @@
+//! [`Paths`]: the way of many rows through the upper levels of a tree, as a program over bitmaps.
+//!
+//! With a bitmap for each test (the rows it sends right), the decision of all rows at level l is a choice among the
+//! tests of level l by the decisions before it: one instruction a node on thousands of rows, and no jumps.
+
+use std::collections::HashMap;
+
+use super::simd::{Mux, Operand};
+
+/// Most levels that are decided by program: a path then fits the 7 bits it has in an entry, and an instruction for each
+/// node of these levels stays cheaper than walking.
+pub(super) const PATH_LEVELS: usize = 7;
+
+/// Most distinct tests that are evaluated for all rows; with more, fewer levels are decided by program.
+pub(super) const MAX_TESTS: usize = 4096;
+
+/// A node of a tree: rows above `bin` of `feature` go to `left` + 1, the others to `left`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    /// In leaves the leaf itself.
+    pub(super) left: u32,
+    pub(super) feature: u8,
+    pub(super) bin: u8,
+    /// 0 in leaves, so that they lead to themselves whatever the bin; else 1.
+    pub(super) inner: u8,
+}
+
+impl Step {
+    pub(super) fn leaf(own: u32) -> Self {
+        Step { left: own, feature: 0, bin: 0, inner: 0 }
+    }
+
+    /// Where a row of bins goes.
+    #[inline(always)]
+    pub(super) fn next(self, row: &[u8]) -> u32 {
+        self.left + u32::from(u8::from(row[usize::from(self.feature)] > self.bin) & self.inner)
+    }
+}
+
+/// Which rows that reach the end of a path are active.
+pub(super) enum End {
+    None,
+    All,
+    /// Those which the node's test sends right (or left).
+    Side {
+        right: bool,
+    },
+}
+
+/// The program of a tree.
+#[derive(Debug)]
+pub(super) struct Paths {
+    pub(super) program: Vec<Mux>,
+    /// Bit j of a row's path, from the root's decision on; paths of rows that reach a leaf early have any bits after.
+    pub(super) path: Vec<Operand>,
+    /// Rows that are active at their path's end.
+    pub(super) active: Operand,
+    /// The node at the end of each path.
+    pub(super) ends: Vec<u32>,
+}
+
+/// No row: register 0.
+const NONE: Operand = Operand { register: true, index: 0, flip: 0 };
+
+/// Every row.
+const ALL: Operand = Operand { register: true, index: 0, flip: u64::MAX };
+
+/// How many levels, at most `levels`, are decided by program, and the distinct tests there, ascending.
+pub(super) fn choose_levels<'a>(
+    trees: impl Iterator<Item = &'a [Step]> + Clone,
+    levels: usize,
+) -> (usize, Vec<(u8, u8)>) {
+    let mut levels = levels.min(PATH_LEVELS);
+    loop {
+        let mut tests: Vec<(u8, u8)> = Vec::new();
+        for nodes in trees.clone() {
+            collect_tests(nodes, 0, levels, &mut tests);
+        }
+        tests.sort_unstable();
+        tests.dedup();
+        if tests.len() <= MAX_TESTS {
+            return (levels, tests);
+        }
+        levels -= 1;
+    }
+}
+
+fn collect_tests(nodes: &[Step], node: usize, levels: usize, tests: &mut Vec<(u8, u8)>) {
+    let step = nodes[node];
+    if levels > 0 && step.inner == 1 {
+        tests.push((step.feature, step.bin));
+        collect_tests(nodes, step.left as usize, levels - 1, tests);
+        collect_tests(nodes, step.left as usize + 1, levels - 1, tests);
+    }
+}
+
+impl Paths {
+    /// The program for `levels` levels of the tree of `nodes` (the root first), over bitmaps numbered by `tests`.
+    pub(super) fn new(nodes: &[Step], levels: usize, tests: &HashMap<(u8, u8), u32>, end: impl Fn(u32) -> End) -> Self {
+        let mut writer = Writer { nodes, tests, levels, end: &end, program: Vec::new(), path: Vec::new() };
+        for level in 0..levels {
+            let bit = writer.bit(0, 0, level).unwrap_or(NONE);
+            writer.path.push(bit);
+        }
+        let active = writer.active(0, 0);
+        let Writer { program, path, .. } = writer;
+        let ends = (0..1usize << levels).map(|bits| {
+            (0..levels).fold(0u32, |node, level| {
+                let step = nodes[node as usize];
+                step.left + (bits >> level & usize::from(step.inner)) as u32
+            })
+        });
+        Paths { program, path, active, ends: ends.collect() }
+    }
+}
+
+struct Writer<'a> {
+    nodes: &'a [Step],
+    tests: &'a HashMap<(u8, u8), u32>,
+    levels: usize,
+    end: &'a dyn Fn(u32) -> End,
+    program: Vec<Mux>,
+    path: Vec<Operand>,
+}
+
+impl Writer<'_> {
+    fn test(&self, node: u32, right: bool) -> Operand {
+        let step = self.nodes[node as usize];
+        let flip = if right { 0 } else { u64::MAX };
+        Operand { register: false, index: self.tests[&(step.feature, step.bin)], flip }
+    }
+
+    fn choose(&mut self, level: usize, one: Operand, zero: Operand) -> Operand {
+        if one == zero {
+            return one;
+        }
+        self.program.push(Mux { select: self.path[level], one, zero });
+        Operand { register: true, index: self.program.len() as u32, flip: 0 }
+    }
+
+    /// Decision at level `target` of the rows in `node`; `None` if no row comes there.
+    fn bit(&mut self, node: u32, level: usize, target: usize) -> Option<Operand> {
+        let step = self.nodes[node as usize];
+        if step.inner == 0 {
+            return None;
+        }
+        if level == target {
+            return Some(self.test(node, true));
+        }
+        let zero = self.bit(step.left, level + 1, target);
+        let one = self.bit(step.left + 1, level + 1, target);
+        match (one, zero) {
+            (Some(one), Some(zero)) => Some(self.choose(level, one, zero)),
+            (one, zero) => one.or(zero),
+        }
+    }
+
+    /// Which of the rows in `node` are active at the end.
+    fn active(&mut self, node: u32, level: usize) -> Operand {
+        let step = self.nodes[node as usize];
+        if level == self.levels || step.inner == 0 {
+            return match (self.end)(node) {
+                End::None => NONE,
+                End::All => ALL,
+                End::Side { right } => self.test(node, right),
+            };
+        }
+        let zero = self.active(step.left, level + 1);
+        let one = self.active(step.left + 1, level + 1);
+        self.choose(level, one, zero)
+    }
+}
