@@ -21,7 +21,6 @@ from_plain! {
     fn run(program: &[Mux], tests: &[u64], stride: usize, registers: &mut [Bitmap]);
     fn draws(key: PairKey, first: u32, out: &mut [u32]);
     fn lane_add(weights: &[[u16; 32]], places: &[u16], tables: &mut [Vec<[u16; 32]>]);
-    fn vote(places: &[[u8; SCORE_ROWS]; 4], votes: &[[Votes; 128]; 4], sums: &mut [Votes; SCORE_ROWS]);
     fn lane_flush(narrow: &mut [[u16; 32]], wide: &mut [[u32; 32]]);
     fn add_7x32(entries: &[u32], rows: &[[u8; 8]], slots: &[u32; 128], table: &mut [[u32; 224]]);
 }
@@ -286,5 +285,21 @@ pub(super) fn winners(sums: &[Votes; SCORE_ROWS], out: &mut [u8; SCORE_ROWS]) {
         let sums = unsafe { _mm512_load_si512(sums.0.as_ptr().cast()) };
         let most = _mm512_set1_epi32(_mm512_reduce_max_epu32(sums) as i32);
         *out = _mm512_cmpeq_epi32_mask(sums, most).trailing_zeros() as u8;
+    }
+}
+
+/// With intrinsics, because the compiler would gather and scatter.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) fn vote(places: &[[u8; SCORE_ROWS]; 4], votes: &[[Votes; 128]; 4], sums: &mut [Votes; SCORE_ROWS]) {
+    for (i, sums) in sums.iter_mut().enumerate() {
+        let of = |tree: usize| {
+            let votes = &votes[tree][usize::from(places[tree][i] & 127)];
+            // SAFETY: 64 aligned bytes are read from 64.
+            unsafe { _mm512_load_si512(votes.0.as_ptr().cast()) }
+        };
+        let four = _mm512_add_epi32(_mm512_add_epi32(of(0), of(1)), _mm512_add_epi32(of(2), of(3)));
+        let at = sums.0.as_mut_ptr();
+        // SAFETY: 64 aligned bytes are read from and written to 64.
+        unsafe { _mm512_store_si512(at.cast(), _mm512_add_epi32(_mm512_load_si512(at.cast()), four)) };
     }
 }

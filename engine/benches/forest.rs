@@ -1,0 +1,134 @@
+//! The kernels beside the obvious loops: counting one level of 40 trees, and scoring. `cargo bench -p fractal-engine`.
+//!
+//! Elements per second are rows per second. A row of a level costs 40 row-trees, so ns per row × tree × level ("rtl")
+//! is the time of an iteration ÷ (rows × 40).
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use fractal_engine::forest::{
+    BinnedRows, Confusion, Counter, Forest, ForestParams, Grower, InstructionSet, Owner, Params, Pass, Scorer, Segment,
+    Shape, Thresholds, Tree, count_naive, grow_alone, score_naive,
+};
+
+const SHAPE: Shape = Shape { features: 7, bins: 32, classes: 9 };
+const TREES: u32 = 40;
+const DEPTH: u8 = 6;
+const ROWS: usize = 1 << 18;
+/// The obvious loops are some ten times slower: fewer rows do.
+const NAIVE_ROWS: usize = 1 << 14;
+
+/// A point cloud of a kind: runs of one class, whose features spread around the class's own values.
+fn rows(count: usize) -> BinnedRows {
+    let mut state = 88_172_645_463_325_252u64;
+    let mut unit = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as f64 / (1u64 << 53) as f64
+    };
+    let mut rows = BinnedRows::new(SHAPE.features);
+    rows.segments.push(Segment { file_key: 1, first_row: 0, start: 0, rows: count });
+    let mut class = 0;
+    for _ in 0..count {
+        if unit() < 0.02 {
+            class = (unit() * unit() * SHAPE.classes as f64) as usize;
+        }
+        for feature in 0..SHAPE.features {
+            let centre = ((class * (feature + 3) * 7) % 13) as f64 / 13.0;
+            let spread = unit() + unit() + unit() - 1.5;
+            rows.bytes.push(((centre * 0.6 + spread * 0.3 + 0.2).clamp(0.0, 0.999) * SHAPE.bins as f64) as u8);
+        }
+        rows.bytes.push(if unit() < 0.1 { (unit() * SHAPE.classes as f64) as u8 } else { class as u8 });
+    }
+    rows
+}
+
+fn grower() -> Grower {
+    Grower::new(SHAPE, Params::forest(TREES, DEPTH, SHAPE.features, 62)).expect("parameters in range")
+}
+
+/// The state of growing at the pass of `level`.
+fn at_level(rows: &BinnedRows, level: u8) -> (Grower, Pass) {
+    let mut grower = grower();
+    let mut counter = Counter::new(SHAPE, InstructionSet::detect());
+    let mut owner = Owner::new(SHAPE, 0, 1);
+    loop {
+        let pass = grower.next_pass().expect("in step").expect("deep enough");
+        if pass.level == level {
+            return (grower, pass);
+        }
+        for block in counter.count([rows], &grower, &pass).blocks {
+            owner.add(&pass, block).expect("in step");
+        }
+        let splits = owner.split(&grower, &pass).expect("in step");
+        grower.apply(&splits).expect("in step");
+    }
+}
+
+fn counting(c: &mut Criterion) {
+    let many = rows(ROWS);
+    let few = rows(NAIVE_ROWS);
+    for level in [0, 1, 3, 5] {
+        let mut group = c.benchmark_group(format!("count level {level}"));
+        let (grower, pass) = at_level(&many, level);
+        group.throughput(Throughput::Elements(ROWS as u64));
+        for set in InstructionSet::available() {
+            let mut counter = Counter::new(SHAPE, set);
+            group.bench_function(BenchmarkId::from_parameter(set), |b| {
+                b.iter(|| black_box(counter.count([&many], &grower, &pass)));
+            });
+        }
+        group.throughput(Throughput::Elements(NAIVE_ROWS as u64));
+        group.bench_function("naive", |b| b.iter(|| black_box(count_naive([&few], &grower, &pass))));
+        group.finish();
+    }
+}
+
+fn scoring(c: &mut Criterion) {
+    let many = rows(ROWS);
+    let few = rows(NAIVE_ROWS);
+    let trees = grow_alone(std::slice::from_ref(&many), grower(), InstructionSet::detect()).expect("in step");
+    let forest = forest(trees);
+    let mut group = c.benchmark_group("score");
+    group.throughput(Throughput::Elements(ROWS as u64));
+    for set in InstructionSet::available() {
+        let mut scorer = Scorer::new(&forest, set);
+        group.bench_function(BenchmarkId::from_parameter(set), |b| {
+            b.iter(|| {
+                let mut confusion = Confusion::new(SHAPE.classes);
+                scorer.score(&many, None, &mut confusion);
+                black_box(confusion)
+            });
+        });
+    }
+    group.throughput(Throughput::Elements(NAIVE_ROWS as u64));
+    group.bench_function("naive", |b| {
+        b.iter(|| {
+            let mut confusion = Confusion::new(SHAPE.classes);
+            score_naive(&forest, &few, None, &mut confusion);
+            black_box(confusion)
+        });
+    });
+    group.finish();
+}
+
+fn forest(trees: Vec<Tree>) -> Forest {
+    let thresholds = (1..SHAPE.bins).map(|bin| bin as f64 - 0.5).collect::<Vec<_>>();
+    Forest {
+        features: (0..SHAPE.features).map(|f| format!("f{f}")).collect(),
+        thresholds: Thresholds { per_feature: vec![thresholds; SHAPE.features] },
+        classes: (0..SHAPE.classes as i64).collect(),
+        z_deviation: None,
+        params: ForestParams { depth: 6, bins: 32, features_per_node: 3, min_instances: 1, min_gain: 0.0, seed: 62 },
+        trees,
+    }
+}
+
+criterion_group! {
+    name = kernels;
+    config = Criterion::default().sample_size(10).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
+    targets = counting, scoring
+}
+criterion_main!(kernels);
