@@ -1,0 +1,125 @@
+//! What the sweep's own measurements say about the runs to come: the bridge from cells to [`crate::predict`].
+
+use std::collections::HashMap;
+
+use fractal_logs::{RunSpec, Schema};
+
+use super::state::{CellRecord, SweepState};
+use crate::grid::{Axis, AxisValue};
+use crate::predict::{Ahead, Band, DurationPoint, Durations, Memory, MemoryAsk, MemoryPrediction};
+
+/// Classes of the FRACTAL data set; other data are taken to have as many until more is known of them.
+const CLASSES: u32 = 9;
+
+/// Models of duration and memory, fitted to the runs of a sweep that are done.
+#[derive(Debug, Default)]
+pub struct Forecast {
+    durations: Durations,
+    memory: Memory,
+    work: Option<Axis>,
+    /// Rows of train at fraction 1, by folder of the data.
+    rows: HashMap<String, f64>,
+}
+
+impl Forecast {
+    /// Fits to what is done in `sweeps`; the first is the sweep at hand, the others lend their measurements. `axes` are
+    /// those that vary in it.
+    pub fn fit(sweeps: &[&SweepState], axes: &[Axis]) -> Forecast {
+        // What a run's work is proportional to is what varies: rows, or trees where the rows are fixed.
+        let work = [Axis::Fraction, Axis::Trees].into_iter().find(|axis| axes.contains(axis));
+        let records = || sweeps.iter().flat_map(|sweep| sweep.cells());
+        let mut forecast = Forecast { work, ..Forecast::default() };
+        for record in records() {
+            for (_, figures) in record.done() {
+                let rows = figures.train_rows as f64 / record.spec.data.fraction;
+                let known = forecast.rows.entry(record.spec.data.root.clone()).or_default();
+                *known = known.max(rows);
+            }
+        }
+        let points: Vec<DurationPoint> = records().flat_map(|record| forecast.points(record)).collect();
+        forecast.durations = Durations::fit(&points);
+        let peaks: Vec<(MemoryAsk, u64)> = records()
+            .flat_map(|record| record.done().map(move |(_, figures)| (record, figures)))
+            .filter_map(|(record, figures)| {
+                let ask = MemoryAsk { rows: figures.train_rows, ..forecast.ask(&record.spec) };
+                Some((ask, figures.peak_rss_bytes?))
+            })
+            .collect();
+        forecast.memory = Memory::calibrate(&peaks);
+        forecast
+    }
+
+    /// Predicted seconds of one run; `None` if nothing like it was measured.
+    pub fn duration(&self, spec: &RunSpec) -> Option<Band> {
+        self.durations.predict(&self.ahead(spec))
+    }
+
+    /// Predicted seconds of several runs together; `None` if one of them cannot be predicted.
+    pub fn total<'s>(&self, specs: impl Iterator<Item = &'s RunSpec>) -> Option<Band> {
+        let ahead: Vec<Ahead> = specs.map(|spec| self.ahead(spec)).collect();
+        self.durations.predict_total(&ahead)
+    }
+
+    /// Predicted memory of one worker against its limit; `None` if there is no limit. As long as nothing is known of
+    /// the number of rows, only what does not depend on it is counted: a lower bound.
+    pub fn memory(&self, spec: &RunSpec) -> Option<MemoryPrediction> {
+        spec.topology.memory?;
+        Some(self.memory.predict(&self.ask(spec)))
+    }
+
+    /// Whether anything is known of the rows that `spec` would read.
+    pub fn knows_rows(&self, spec: &RunSpec) -> bool {
+        self.rows.contains_key(&spec.data.root)
+    }
+
+    fn points<'r>(&'r self, record: &'r CellRecord) -> impl Iterator<Item = DurationPoint> + 'r {
+        let Ahead { stratum, work, workers } = self.ahead(&record.spec);
+        let cache = record.summary().map(|summary| summary.cache);
+        record.done().filter(move |(run, _)| Some(run.cache) == cache).map(move |(_, figures)| DurationPoint {
+            stratum: stratum.clone(),
+            work,
+            workers,
+            seconds: figures.total_time_s,
+        })
+    }
+
+    fn ahead(&self, spec: &RunSpec) -> Ahead {
+        let mut rest = spec.clone();
+        rest.topology.workers = 1;
+        let work = match self.work {
+            Some(axis) => {
+                let work = axis.get(spec);
+                axis.set(&mut rest, &AxisValue::Number(1.0)).expect("1 is a fraction and a number of trees");
+                match work {
+                    AxisValue::Number(work) => work,
+                    AxisValue::Text(_) => 1.0,
+                }
+            }
+            None => 1.0,
+        };
+        Ahead { stratum: rest.canonical_json(), work, workers: spec.topology.workers.into() }
+    }
+
+    fn ask(&self, spec: &RunSpec) -> MemoryAsk {
+        let rows = self.rows.get(&spec.data.root).map_or(0.0, |rows| rows * spec.data.fraction);
+        let features = match &spec.data.schema {
+            Schema::Fractal => spec.data.schema.feature_names().len(),
+            Schema::Columns { features, .. } => features.len(),
+        };
+        // The largest forest of a cross-validation decides.
+        let largest = |own: u32, tried: Option<&Vec<u32>>| tried.into_iter().flatten().copied().fold(own, u32::max);
+        let tried = spec.cross_validation.as_ref();
+        MemoryAsk {
+            rows: rows as u64,
+            workers: spec.topology.workers,
+            cores: spec.topology.cores,
+            trees: largest(spec.forest.trees, tried.map(|tried| &tried.trees)),
+            depth: largest(spec.forest.depth, tried.map(|tried| &tried.depths)),
+            features: features as u32,
+            bins: spec.forest.bins,
+            classes: CLASSES,
+            histogram_budget: spec.topology.histogram_budget,
+            limit: spec.topology.memory,
+        }
+    }
+}
