@@ -88,8 +88,9 @@ pub(crate) fn run(args: CtlArgs) -> anyhow::Result<ExitCode> {
 fn read_axes(axes: &[String]) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
     axes.iter()
         .map(|axis| {
-            let (name, values) =
-                axis.split_once('=').ok_or_else(|| anyhow::anyhow!("'{axis}' is no AXIS=VALUE, such as workers=3,6"))?;
+            let (name, values) = axis
+                .split_once('=')
+                .ok_or_else(|| anyhow::anyhow!("'{axis}' is no AXIS=VALUE, such as workers=3,6"))?;
             Ok((name.to_string(), values.split(',').map(str::to_string).collect()))
         })
         .collect()

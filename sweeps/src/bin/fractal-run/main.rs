@@ -1,11 +1,18 @@
 //! `fractal-run`: trains a random forest over parquet on timely workers and says how it scales.
 
+mod ctl;
+mod detach;
 mod generate;
 mod interrupt;
+mod matrix;
 mod options;
 mod progress;
 mod sample_set;
+mod status;
 mod summary;
+mod sweep;
+mod sweep_plan;
+mod sweep_screen;
 mod train;
 mod words;
 
@@ -30,6 +37,18 @@ struct Cli {
 enum Command {
     /// Write a FRACTAL-shaped data set of any size
     Generate(generate::GenerateArgs),
+    /// Run a grid of cells: resumes, repeats, predicts, and never loses one
+    Sweep(sweep::SweepArgs),
+    /// Show a sweep, or all sweeps of the store
+    Status(status::StatusArgs),
+    /// Wait until a sweep ends; the exit code is the sweep's
+    Wait(status::WaitArgs),
+    /// End a running sweep; the next start goes on from there
+    Cancel(status::CancelArgs),
+    /// Print the output of a detached sweep, or the logs of one of its runs
+    Logs(status::LogsArgs),
+    /// Steer a running sweep: pause, resume, skip, move, add
+    Ctl(ctl::CtlArgs),
     /// Print shell completions
     Completions {
         /// For which shell
@@ -57,6 +76,12 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         None => train::run(cli.train),
         Some(Command::Generate(args)) => generate::run(args),
+        Some(Command::Sweep(args)) => sweep::run(args),
+        Some(Command::Status(args)) => status::status(args),
+        Some(Command::Wait(args)) => status::wait(args),
+        Some(Command::Cancel(args)) => status::cancel(args),
+        Some(Command::Logs(args)) => status::logs(args),
+        Some(Command::Ctl(args)) => ctl::run(args),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "fractal-run", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

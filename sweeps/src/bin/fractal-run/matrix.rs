@@ -73,7 +73,11 @@ pub(crate) fn remarks(status: &SweepStatus) -> String {
         }
         if let Some(time) = cell.time.as_ref().filter(|time| time.outliers > 0) {
             let (outliers, runs) = (time.outliers, time.runs);
-            let _ = writeln!(text, "outliers {} ({}): {outliers} of {runs} runs are far from the others", cell.label, cell.cell);
+            let _ = writeln!(
+                text,
+                "outliers {} ({}): {outliers} of {runs} runs are far from the others",
+                cell.label, cell.cell
+            );
         }
     }
     let cold = status.cells.iter().filter(|cell| cache(cell) == Some(Cache::Cold)).count();
@@ -131,11 +135,8 @@ pub(crate) fn matrix(status: &SweepStatus, width: usize) -> String {
     let mut places = Vec::new();
     for parts in &parsed {
         let column = parts.iter().find(|(axis, _)| *axis == across).map_or("-", |(_, value)| value);
-        let row: Vec<String> = parts
-            .iter()
-            .filter(|(axis, _)| *axis != across)
-            .map(|(axis, value)| format!("{axis}={value}"))
-            .collect();
+        let row: Vec<String> =
+            parts.iter().filter(|(axis, _)| *axis != across).map(|(axis, value)| format!("{axis}={value}")).collect();
         let row = row.join(" ");
         places.push((place(&mut rows, row), place(&mut columns, column)));
     }

@@ -101,7 +101,11 @@ fn list(store: &Path, json: bool, out: &mut impl Write) -> anyhow::Result<ExitCo
     };
     names.sort();
     if names.is_empty() && !json {
-        writeln!(out, "no sweeps in {}; 'fractal-run sweep --list' shows the grids that come with the program", store.display())?;
+        writeln!(
+            out,
+            "no sweeps in {}; 'fractal-run sweep --list' shows the grids that come with the program",
+            store.display()
+        )?;
     }
     for name in names {
         match SweepStatus::load(&store.join(&name), &name) {

@@ -195,15 +195,8 @@ fn conduct(args: &SweepArgs, name: &str, grid: &Grid, cells: &[Cell], wish: Wish
     let watcher = screen.clone();
     let command = std::env::args().collect();
     let mut runner = LocalRunner::new(Options::default())?;
-    let mut sweep = Sweep::open(
-        &args.store,
-        name,
-        grid,
-        cells,
-        wish,
-        command,
-        Box::new(move |notice| watcher.notice(notice)),
-    )?;
+    let mut sweep =
+        Sweep::open(&args.store, name, grid, cells, wish, command, Box::new(move |notice| watcher.notice(notice)))?;
     let desk = sweep.desk();
     listen_for_signals(desk.clone()).context("cannot listen for Ctrl-C")?;
     let socket = match ControlSocket::open(sweep.dir(), desk.clone()) {
@@ -280,8 +273,9 @@ fn load(name: &str) -> anyhow::Result<Grid> {
 /// Puts `--data` and `--set` into the grid, and a sample set where it names no data.
 fn adjust(grid: &mut Grid, args: &SweepArgs) -> anyhow::Result<()> {
     for setting in &args.select.set {
-        let (axis, value) =
-            setting.split_once('=').with_context(|| format!("--set takes AXIS=VALUE, such as trees=10, not '{setting}'"))?;
+        let (axis, value) = setting
+            .split_once('=')
+            .with_context(|| format!("--set takes AXIS=VALUE, such as trees=10, not '{setting}'"))?;
         let axis = axis_named(axis)?;
         let value = axis.read(value).map_err(anyhow::Error::msg)?;
         axis.set(&mut grid.base, &value).map_err(anyhow::Error::msg)?;
@@ -295,7 +289,7 @@ fn adjust(grid: &mut Grid, args: &SweepArgs) -> anyhow::Result<()> {
     }
     let varies = grid.axes.iter().any(|(axis, _)| *axis == Axis::Data);
     if grid.base.data.root.is_empty() && !varies {
-        grid.base.data.root = sample_set::make(std::io::stderr().is_terminal() && !args.quiet)?;
+        grid.base.data.root = sample_set::make(args.quiet || args.json)?;
     }
     // The same data from another folder is the same cell; a relative path would be another each time.
     absolute(&mut grid.base.data.root)?;

@@ -20,7 +20,7 @@ pub(crate) fn print(plan: &Plan, wish: &Wish, json: bool) -> anyhow::Result<Exit
         return Ok(ExitCode::SUCCESS);
     }
     let mut table = Table::new();
-    table.load_preset(NOTHING);
+    table.load_style(NOTHING);
     table.set_header(["cell", "", "does", "time", "memory", "why"]);
     for planned in &plan.cells {
         table.add_row([
@@ -57,7 +57,8 @@ pub(crate) fn order_line(plan: &Plan, wish: &Wish) -> String {
         order.worst(),
         written.worst(),
     );
-    if let Some((axis, rho)) = order.confounding.iter().max_by(|a, b| a.1.total_cmp(&b.1)).filter(|worst| worst.1 > 0.5) {
+    if let Some((axis, rho)) = order.confounding.iter().max_by(|a, b| a.1.total_cmp(&b.1)).filter(|worst| worst.1 > 0.5)
+    {
         line.push_str(&format!(
             "\ncaution: {axis} goes with time (|ρ| {rho:.2}): a drift of the machine would look like an effect of it; \
              an even number of --repeats, or --order random, tells them apart"

@@ -165,9 +165,10 @@ fn line(event: &SweepEvent, state: &SweepState) -> Option<String> {
                 RunEnd::Done { figures } => {
                     let cold = if run.cache == Cache::Cold { " cold" } else { "" };
                     let val = figures.val_accuracy.map_or(String::new(), |val| format!("  val {val:.4}"));
-                    let model = figures.model_hash.as_ref().map_or(String::new(), |hash| {
-                        format!("  model {}", hash.get(..8).unwrap_or(hash))
-                    });
+                    let model = figures
+                        .model_hash
+                        .as_ref()
+                        .map_or(String::new(), |hash| format!("  model {}", hash.get(..8).unwrap_or(hash)));
                     format!(
                         "{progress} done    {}  {repeat}  {}{cold}{val}{model}",
                         record.label,
