@@ -99,7 +99,7 @@ fn a_forest_of_40_trees_is_right_about_four_times_in_five() {
     let plan = plan_partitions(&source, &[source.list(Subset::Train).unwrap()], &spec, 2).unwrap();
     let mut sample = vec![Vec::new(); 7];
     for file in sample_pieces(&plan, 32, 62) {
-        let columns = sample_rows(&source, &file, &spec.schema, 62).unwrap();
+        let columns = sample_rows(&source, &file, &spec.schema, 62).unwrap().columns;
         sample.iter_mut().zip(columns).for_each(|(all, values)| all.extend(values));
     }
     let thresholds = Thresholds::fit(&sample, 32);

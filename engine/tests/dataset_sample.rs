@@ -66,7 +66,7 @@ fn the_sample_of_rows_is_of_the_right_size_and_repeats() {
     assert_eq!(files, sample_pieces(&plan(7), 32, 62));
     assert_eq!(files.len(), 49);
     let rows: Vec<usize> =
-        files.iter().map(|file| sample_rows(&source, file, &spec.schema, 62).unwrap()[0].len()).collect();
+        files.iter().map(|file| sample_rows(&source, file, &spec.schema, 62).unwrap().columns[0].len()).collect();
     let total: usize = rows.iter().sum();
     assert!((total as f64 / sample_size(32) as f64 - 1.0).abs() < 0.1, "{total} rows");
     let again = sample_rows(&source, &files[3], &spec.schema, 62).unwrap();

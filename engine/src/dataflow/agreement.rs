@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cross_validate::{self, FoldCounts};
 use super::evaluate::{self, Scored};
-use super::fit_bins::{self, SampleColumns};
+use super::fit_bins::{self, Sample};
 use super::plan::Plan;
 use super::read::{self, Classes, Loaded};
 use crate::error::Failure;
@@ -18,7 +18,7 @@ pub(crate) enum Contribution {
     /// The plan of the run, by thread 0.
     Plan(Box<Plan>),
     /// Sampled rows, for the thresholds.
-    Sample(SampleColumns),
+    Sample(Sample),
     /// What a thread found in its partitions of train.
     Loaded(Box<Loaded>),
     /// Confusion counts of the models of a cross-validation.

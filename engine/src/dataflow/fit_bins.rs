@@ -7,15 +7,15 @@ use super::agreement::{Agreement, Contribution};
 use super::exchange::Exchange;
 use super::plan::Plan;
 use super::thread::Thread;
-use crate::dataset;
+use crate::dataset::{self, SampledRows};
 use crate::error::{Error, Failure};
 use crate::forest::Thresholds;
 
-/// A column of sampled values for each feature, and into how many bins they are to be cut.
+/// Sampled rows of some files, and into how many bins they are to be cut.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct SampleColumns {
-    pub(crate) columns: Vec<Vec<f64>>,
-    pub(crate) max_bins: usize,
+pub(crate) struct Sample {
+    files: Vec<SampledRows>,
+    max_bins: usize,
 }
 
 /// Reads this thread's share of the sampled files and agrees on the thresholds.
@@ -33,33 +33,23 @@ pub(crate) fn fit_bins(thread: &Thread, exchange: &mut impl Exchange, plan: &Pla
     }
 }
 
-fn sample(thread: &Thread, exchange: &impl Exchange, plan: &Plan) -> Result<SampleColumns, Failure> {
-    let mut columns = vec![Vec::new(); thread.features()];
+fn sample(thread: &Thread, exchange: &impl Exchange, plan: &Plan) -> Result<Sample, Failure> {
+    let mut files = Vec::new();
     for file in plan.sampled_files_of(exchange.index(), exchange.peers()) {
         match dataset::sample_rows(&thread.source, file, &thread.spec.data.schema, thread.spec.forest.seed) {
-            Ok(rows) => {
-                for (column, values) in columns.iter_mut().zip(rows) {
-                    column.extend(values);
-                }
-            }
+            Ok(rows) => files.push(rows),
             // Loading will meet this file again, and count and report it there.
             Err(error) if thread.may_skip(&error) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(SampleColumns { columns, max_bins: thread.spec.forest.bins as usize })
+    Ok(Sample { files, max_bins: thread.spec.forest.bins as usize })
 }
 
 /// Fits thresholds to the samples of all threads.
-pub(super) fn fold(samples: Vec<SampleColumns>) -> Result<Agreement, Failure> {
+pub(super) fn fold(samples: Vec<Sample>) -> Result<Agreement, Failure> {
     let max_bins = samples.iter().map(|sample| sample.max_bins).max().unwrap_or(2);
-    let mut samples = samples.into_iter().map(|sample| sample.columns);
-    let mut columns = samples.next().unwrap_or_default();
-    for sample in samples {
-        for (column, values) in columns.iter_mut().zip(sample) {
-            column.extend(values);
-        }
-    }
+    let columns = SampledRows::together(samples.into_iter().flat_map(|sample| sample.files));
     let sample_rows = columns.first().map_or(0, Vec::len) as u64;
     if sample_rows == 0 {
         return Err(Failure::bad_data(

@@ -29,5 +29,5 @@ pub use listing::{FileEntry, Listing};
 pub use load::{LoadReport, Loader};
 pub use moments::FixedSums;
 pub use plan::{Partition, Piece, deal, plan_partitions};
-pub use sample::{SampleFile, sample_pieces, sample_rows, sample_size};
+pub use sample::{SampleFile, SampledRows, sample_pieces, sample_rows, sample_size};
 pub use source::{Source, upload};

@@ -23,6 +23,33 @@ pub struct SampleFile {
     pub row_groups: u64,
 }
 
+/// Rows sampled from one file, each feature a column.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SampledRows {
+    /// A column of values for each feature.
+    pub columns: Vec<Vec<f64>>,
+    /// Of each row, the hash by which it was chosen.
+    pub hashes: Vec<u64>,
+    /// A row of the file is in if its hash is at most this.
+    pub limit: u64,
+}
+
+impl SampledRows {
+    /// Puts the samples of several files together so that every row of every file had the same chance, that of the file
+    /// with the lowest limit: quotas go by bytes, and a byte holds more rows of one file than of another.
+    pub fn together(parts: impl IntoIterator<Item = SampledRows>) -> Vec<Vec<f64>> {
+        let parts: Vec<SampledRows> = parts.into_iter().filter(|part| !part.hashes.is_empty()).collect();
+        let limit = parts.iter().map(|part| part.limit).min().unwrap_or(u64::MAX);
+        let mut columns = vec![Vec::new(); parts.first().map_or(0, |part| part.columns.len())];
+        for part in &parts {
+            for (all, own) in columns.iter_mut().zip(&part.columns) {
+                all.extend(own.iter().zip(&part.hashes).filter(|(_, hash)| **hash <= limit).map(|(value, _)| *value));
+            }
+        }
+        columns
+    }
+}
+
 /// Rows aimed for when a feature has at most `bins` bins: ten times Spark's max(bins², 10,000), up to 200,000.
 pub fn sample_size(bins: u32) -> u64 {
     (u64::from(bins).pow(2).max(10_000) * 10).min(200_000)
@@ -54,19 +81,19 @@ pub fn sample_pieces(partitions: &[Partition], bins: u32, seed: u64) -> Vec<Samp
 /// Keeps this use of the hash apart from others with the same seed.
 const SALT: u64 = 0x7361_6d70_6c65;
 
-/// The sampled rows of one file: a column of values for each feature, rows with a null or NaN feature or a null label
+/// The sampled rows of one file, rows with a null or NaN feature or a null label
 /// left out. A row is taken by a hash of (seed, file, row), about `file.quota` of them.
 ///
 /// # Errors
 /// [`Error::File`] for a file that cannot be used.
-pub fn sample_rows(source: &Source, file: &SampleFile, schema: &Schema, seed: u64) -> Result<Vec<Vec<f64>>, Error> {
+pub fn sample_rows(source: &Source, file: &SampleFile, schema: &Schema, seed: u64) -> Result<SampledRows, Error> {
     check_schema(schema).map_err(Error::Spec)?;
     let outcome = catch_unwind(AssertUnwindSafe(|| sample(source, file, schema, seed)));
     let outcome = outcome.unwrap_or_else(|_| Err(Fault::damage("makes the parquet decoder fail")));
     outcome.map_err(|fault| fault.at(source.path_of(&file.file)))
 }
 
-fn sample(source: &Source, file: &SampleFile, schema: &Schema, seed: u64) -> Result<Vec<Vec<f64>>, Fault> {
+fn sample(source: &Source, file: &SampleFile, schema: &Schema, seed: u64) -> Result<SampledRows, Fault> {
     let names = schema.feature_names();
     let piece = Piece { file: file.file.clone(), row_groups: None, first_row: 0, bytes: file.file.bytes };
     let open = OpenFile::open(source, &piece, schema, true)?;
@@ -80,24 +107,26 @@ fn sample(source: &Source, file: &SampleFile, schema: &Schema, seed: u64) -> Res
     groups.sort_unstable();
 
     let rows: u64 = groups.iter().map(|&group| sizes[group]).sum();
-    let threshold = match rows {
+    let limit = match rows {
         0 => 0,
         _ => (u128::from(file.quota) << 64).div_ceil(rows.into()).min(u64::MAX.into()) as u64,
     };
     let mut sample: Vec<Vec<f64>> = vec![Vec::new(); names.len()];
+    let mut hashes = Vec::new();
     for group in groups {
         let first_row: u64 = sizes[..group].iter().sum();
         let fetched = open.fetch(group)?;
         let RawGroup { features, codes } = open.read_group(&fetched, group, &names, schema.label_name())?;
         let codes = codes.expect("opened with a label");
         for row in 0..codes.len() {
-            let taken = threshold == u64::MAX || mix(seed, first_row + row as u64) < threshold;
-            if taken && codes[row].is_some() && features.iter().all(|column| !column[row].is_nan()) {
+            let hash = mix(seed, first_row + row as u64);
+            if hash <= limit && codes[row].is_some() && features.iter().all(|column| !column[row].is_nan()) {
                 for (column, values) in sample.iter_mut().zip(&features) {
                     column.push(values[row]);
                 }
+                hashes.push(hash);
             }
         }
     }
-    Ok(sample)
+    Ok(SampledRows { columns: sample, hashes, limit })
 }
