@@ -53,7 +53,7 @@ impl Default for Options {
 pub struct LocalRunner {
     program: PathBuf,
     options: Options,
-    last: Option<RunResult>,
+    last: Option<RunState>,
 }
 
 impl LocalRunner {
@@ -68,8 +68,8 @@ impl LocalRunner {
         Ok(LocalRunner { program, options, last: None })
     }
 
-    /// The result of the run carried out last, however it ended.
-    pub fn last_result(&self) -> Option<&RunResult> {
+    /// The fold of all events of the run carried out last, however it ended.
+    pub fn last_state(&self) -> Option<&RunState> {
         self.last.as_ref()
     }
 }
@@ -93,8 +93,8 @@ impl Runner for LocalRunner {
     fn run(&mut self, request: &RunRequest, cancel: &CancelToken, sink: Arc<dyn EventSink>) -> RunOutcome {
         self.last = None;
         match self.record(request, cancel, sink) {
-            Ok((outcome, result)) => {
-                self.last = Some(result);
+            Ok((outcome, state)) => {
+                self.last = Some(state);
                 outcome
             }
             Err(error) => RunOutcome::Failed { kind: FailureKind::Store, error: error.to_string() },
@@ -114,7 +114,7 @@ impl LocalRunner {
         request: &RunRequest,
         cancel: &CancelToken,
         sink: Arc<dyn EventSink>,
-    ) -> Result<(RunOutcome, RunResult), fractal_logs::Error> {
+    ) -> Result<(RunOutcome, RunState), fractal_logs::Error> {
         let start = Instant::now();
         std::fs::create_dir_all(&request.dir).map_err(|source| fractal_logs::Error::Io {
             action: "create",
@@ -155,10 +155,11 @@ impl LocalRunner {
             // A sick journal warns (above, and in its own file's end); it does not fail the run.
             let _ = journal.sync();
         }
-        let result = RunResult::from_state(&state.lock());
+        let state = state.lock().clone();
+        let result = RunResult::from_state(&state);
         dir.write_result(&result)?;
         let outcome = outcome_of(&result).expect("the last event has set an outcome");
-        Ok((outcome, result))
+        Ok((outcome, state))
     }
 
     fn started(&self, request: &RunRequest) -> EventKind {

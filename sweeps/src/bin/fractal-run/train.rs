@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use fractal_engine::dataset::upload as upload_file;
 use fractal_logs::store::write_atomically;
-use fractal_logs::{RunDir, RunResult};
+use fractal_logs::export::spark;
+use fractal_logs::{RunDir, RunResult, RunState};
 use fractal_sweeps::run::{LocalRunner, Options};
 use fractal_sweeps::runner::{CancelToken, RunOutcome, RunRequest, Runner};
 
@@ -111,9 +112,10 @@ pub(crate) fn run(args: TrainArgs) -> Result<ExitCode> {
             return Ok(ExitCode::from(130));
         }
     }
-    let result = runner.last_result().context("the run ended without a result")?;
+    let state = runner.last_state().context("the run ended without a record")?;
+    let result = &RunResult::from_state(state);
     let mut written = vec![format!("record       {}", request.dir.display())];
-    written.extend(copies(&args, &request, result, upload.as_deref())?);
+    written.extend(copies(&args, &request, state, result, upload.as_deref())?);
     let out = &mut std::io::stdout().lock();
     if args.record.json {
         writeln!(out, "{}", result.to_json().trim_end())?;
@@ -157,7 +159,13 @@ fn upload_target(args: &TrainArgs) -> Result<Option<String>> {
 }
 
 /// Writes what was asked for besides the record, and returns a line for each.
-fn copies(args: &TrainArgs, request: &RunRequest, result: &RunResult, upload: Option<&str>) -> Result<Vec<String>> {
+fn copies(
+    args: &TrainArgs,
+    request: &RunRequest,
+    state: &RunState,
+    result: &RunResult,
+    upload: Option<&str>,
+) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     let name = result_name(args, &request.run_id, result);
     if let Some(folder) = &args.record.output {
@@ -165,6 +173,13 @@ fn copies(args: &TrainArgs, request: &RunRequest, result: &RunResult, upload: Op
         let file = folder.join(format!("{name}.json"));
         write_atomically(&file, result.to_json().as_bytes())?;
         lines.push(format!("result       {}", file.display()));
+    }
+    if let Some(folder) = &args.original.event_log_dir {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let log = spark(state)?;
+        let file = folder.join(&log.name);
+        write_atomically(&file, &log.content)?;
+        lines.push(format!("event log    {}", file.display()));
     }
     let model = RunDir::open(&request.dir).model();
     let read_model = || std::fs::read(&model).with_context(|| format!("cannot read {}", model.display()));
