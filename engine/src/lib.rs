@@ -4,6 +4,7 @@ mod dataflow;
 pub mod dataset;
 mod error;
 pub mod forest;
+pub mod profile;
 
 pub use dataflow::{Cluster, run_worker};
 pub use error::{Error, Failure};

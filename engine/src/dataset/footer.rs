@@ -89,7 +89,77 @@ pub(super) fn chunk_range(column: &parquet::file::metadata::ColumnChunkMetaData)
     Some((u64::try_from(start).ok()?, u64::try_from(column.compressed_size()).ok()?))
 }
 
-/// The fetched parts of a file, addressed as if it were whole.
+/// The fetched column chunks of a row group, one after the other in a buffer that is used again.
+#[derive(Debug, Default)]
+pub(super) struct GroupBytes {
+    /// Only the spans mean anything: the buffer may be longer.
+    pub(super) data: Vec<u8>,
+    /// (position in the file, bytes, position in `data`).
+    spans: Vec<(u64, usize, usize)>,
+    pub(super) file_len: u64,
+}
+
+/// Gaps between needed ranges up to this size are read along: a second request costs more.
+const GAP: u64 = 16 << 10;
+
+impl GroupBytes {
+    /// Plans the reading of the `leaves` of a row group: the ranges to fetch in order, and the empty group.
+    pub(super) fn plan(
+        footer: &ParquetMetaData,
+        group: usize,
+        leaves: &[usize],
+        file_len: u64,
+    ) -> Result<(Vec<Range<u64>>, GroupBytes), Fault> {
+        let chunk = |&leaf: &usize| {
+            let columns = footer.row_group(group).columns();
+            columns
+                .get(leaf)
+                .and_then(chunk_range)
+                .ok_or_else(|| Fault::damage("has a damaged footer").in_row_group(group))
+        };
+        let mut chunks = leaves.iter().map(chunk).collect::<Result<Vec<_>, Fault>>()?;
+        chunks.sort_unstable();
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        let mut spans = Vec::with_capacity(chunks.len());
+        let mut filled = 0;
+        for (start, bytes) in chunks {
+            let end = start + bytes;
+            match ranges.last_mut() {
+                Some(last) if start >= last.start && start <= last.end + GAP => {
+                    let reach = last.end.max(end);
+                    filled += reach - last.end;
+                    last.end = reach;
+                }
+                _ => {
+                    ranges.push(start..end);
+                    filled += bytes;
+                }
+            }
+            let last = ranges.last().expect("one was pushed");
+            spans.push((start, bytes as usize, (filled - (last.end - start)) as usize));
+        }
+        Ok((ranges, GroupBytes { data: Vec::new(), spans, file_len }))
+    }
+
+    /// Bytes of the column chunks.
+    pub(super) fn read_bytes(&self) -> u64 {
+        self.spans.iter().map(|&(_, bytes, _)| bytes as u64).sum()
+    }
+
+    /// The bytes of the column chunk at this position of the file.
+    pub(super) fn chunk(&self, start: u64) -> Option<&[u8]> {
+        let &(_, bytes, at) = self.spans.iter().find(|(position, ..)| *position == start)?;
+        self.data.get(at..at + bytes)
+    }
+
+    /// A copy of one column chunk for parquet's own readers.
+    pub(super) fn fetched(&self, start: u64) -> Fetched {
+        let parts = self.chunk(start).map(|chunk| (start, Bytes::copy_from_slice(chunk))).into_iter().collect();
+        Fetched { len: self.file_len, parts }
+    }
+}
+
+/// Parts of a file, addressed as if it were whole: what parquet's own readers are given.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fetched {
     pub(super) len: u64,

@@ -209,6 +209,17 @@ pub(super) fn number_kind(column: &ColumnDescriptor) -> Option<NumberKind> {
     }
 }
 
+/// Whether the stored bits of an INT32 or INT64 leaf are an unsigned number.
+pub(super) fn is_unsigned(column: &ColumnDescriptor) -> bool {
+    match column.logical_type_ref() {
+        Some(LogicalType::Integer(integer)) => !integer.is_signed,
+        _ => matches!(
+            column.converted_type(),
+            ConvertedType::UINT_8 | ConvertedType::UINT_16 | ConvertedType::UINT_32 | ConvertedType::UINT_64
+        ),
+    }
+}
+
 fn describe(column: &ColumnDescriptor) -> String {
     match (column.logical_type_ref(), column.physical_type()) {
         (Some(LogicalType::String | LogicalType::Enum | LogicalType::Json), _) => "text".into(),

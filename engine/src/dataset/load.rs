@@ -1,22 +1,22 @@
 //! [`Loader`]: parquet to binned rows.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Instant;
 
 use fractal_logs::Schema;
-use parquet::file::metadata::ParquetMetaData;
 use serde::{Deserialize, Serialize};
 
 use super::columns::{read_codes, read_numbers};
+use super::decode::{Binner, Decoded, Scratch, Sink, decode};
 use super::decoding::guarded;
 use super::error::{Error, Fault};
-use super::footer::{Fetched, chunk_range, read_footer};
+use super::file::{Feed, OpenFile};
+use super::footer::{GroupBytes, chunk_range};
 use super::labels::{LabelMap, MAX_CLASSES};
-use super::layout::{Feature, Layout, check_schema};
+use super::layout::{Feature, check_schema};
 use super::moments::FixedSums;
 use super::plan::Piece;
-use super::source::{RangeReader, Source};
+use super::source::Source;
 use crate::forest::{BinnedRows, SKIPPED, Segment};
 
 /// What loading a piece took and gave. Reports add up with [`LoadReport::merge`], in any order.
@@ -61,6 +61,26 @@ impl LoadReport {
 pub struct Loader {
     source: Source,
     schema: Schema,
+    feed: Feed,
+    binners: Vec<Binner>,
+    /// Bytes of the row group in hand.
+    bytes: Vec<u8>,
+    group: Group,
+    /// Decodes everything through Arrow: the plain way, against which the fast one is tested.
+    plain: bool,
+}
+
+/// A row group on its way to rows: buffers, used again.
+#[derive(Debug, Default)]
+struct Group {
+    numbers: Scratch<f64>,
+    codes: Scratch<i64>,
+    /// Bins of each feature, and last the label ids; one byte a row.
+    columns: Vec<Vec<u8>>,
+    /// Values of features that are needed once more (z, Red, Infrared); empty for the others.
+    kept: Vec<Vec<f64>>,
+    /// Rows to skip; some may be named twice.
+    missing: Vec<usize>,
 }
 
 impl Loader {
@@ -70,7 +90,23 @@ impl Loader {
     /// A schema that no file can satisfy.
     pub fn new(source: Source, schema: Schema) -> Result<Loader, Error> {
         check_schema(&schema).map_err(Error::Spec)?;
-        Ok(Loader { source, schema })
+        let feed = Feed::new(source.clone(), schema.clone());
+        let (binners, bytes, group) = Default::default();
+        Ok(Loader { source, schema, feed, binners, bytes, group, plain: false })
+    }
+
+    /// A loader that decodes through Arrow alone: slow and obvious, for comparisons.
+    ///
+    /// # Errors
+    /// As [`Loader::new`].
+    pub fn plain(source: Source, schema: Schema) -> Result<Loader, Error> {
+        Ok(Loader { plain: true, ..Loader::new(source, schema)? })
+    }
+
+    /// Says which pieces will be loaded, in which order, so that their bytes can be fetched while others are decoded:
+    /// at most two row groups ahead.
+    pub fn announce<'a>(&mut self, pieces: impl IntoIterator<Item = &'a Piece>) {
+        self.feed.announce(pieces.into_iter().cloned().collect());
     }
 
     /// Decodes `piece`, bins its features and appends its rows to `rows` (one segment), label bytes being ids of
@@ -90,8 +126,12 @@ impl Loader {
     ) -> Result<(), Error> {
         let start = Instant::now();
         let cpu_start = thread_cpu_us();
-        let rows_before = (rows.bytes.len(), rows.segments.len());
-        let outcome = guarded(|| self.load_piece(piece, thresholds, labels, rows));
+        assert_eq!(thresholds.len() + 1, rows.stride, "thresholds and rows of one shape");
+        if self.binners.len() != thresholds.len() || !self.binners.iter().zip(thresholds).all(|(b, t)| b.is_for(t)) {
+            self.binners = thresholds.iter().map(|thresholds| Binner::new(thresholds)).collect();
+        }
+        let before = (rows.bytes.len(), rows.segments.len());
+        let outcome = guarded(|| self.load_piece(piece, labels, rows));
         let outcome = outcome.unwrap_or_else(|| Err(Fault::damage("makes the parquet decoder fail")));
         match outcome {
             Ok(mut added) => {
@@ -101,160 +141,420 @@ impl Loader {
                 Ok(())
             }
             Err(fault) => {
-                rows.bytes.truncate(rows_before.0);
-                rows.segments.truncate(rows_before.1);
+                rows.bytes.truncate(before.0);
+                rows.segments.truncate(before.1);
                 Err(fault.at(self.source.path_of(&piece.file)))
             }
         }
     }
 
-    fn load_piece(
-        &mut self,
-        piece: &Piece,
-        thresholds: &[Vec<f64>],
-        labels: &mut LabelMap,
-        rows: &mut BinnedRows,
-    ) -> Result<LoadReport, Fault> {
-        let names = self.schema.feature_names();
-        assert_eq!(thresholds.len(), names.len(), "thresholds for each feature");
-        assert_eq!(rows.stride, names.len() + 1, "rows of the schema's shape");
+    fn load_piece(&mut self, piece: &Piece, labels: &mut LabelMap, rows: &mut BinnedRows) -> Result<LoadReport, Fault> {
         let mut report = LoadReport::default();
-        let file = OpenFile::open(&self.source, piece, &self.schema, true)?;
-        let groups = piece.row_groups.clone().unwrap_or(0..file.footer.num_row_groups());
+        let waiting = Instant::now();
+        let (file, reading) = self.feed.open(piece)?;
+        report.io_wait_us += waiting.elapsed().as_micros() as u64;
         let start = rows.rows();
-        for group in groups {
+        for group in file.groups(piece) {
             let waiting = Instant::now();
-            let fetched = file.fetch(group)?;
+            let bytes = self.feed.fetch(&file, &reading, group, std::mem::take(&mut self.bytes))?;
             report.io_wait_us += waiting.elapsed().as_micros() as u64;
-            report.read_bytes += fetched.parts.iter().map(|(_, part)| part.len() as u64).sum::<u64>();
-            let RawGroup { features, codes } = file.read_group(&fetched, group, &names, self.schema.label_name())?;
-            let codes = codes.expect("opened with a label");
-            let mut counts = [0u64; 256];
-            for row in 0..codes.len() {
-                let code = codes[row].filter(|_| features.iter().all(|column| !column[row].is_nan()));
-                let Some(code) = code else {
-                    rows.bytes.extend(std::iter::repeat_n(0, features.len()));
-                    rows.bytes.push(SKIPPED);
-                    report.skipped += 1;
-                    continue;
-                };
-                let id = labels.id(code).ok_or_else(|| too_many_classes().in_column(self.schema.label_name()))?;
-                for (column, thresholds) in features.iter().zip(thresholds) {
-                    rows.bytes.push(thresholds.iter().filter(|&&threshold| threshold < column[row]).count() as u8);
-                }
-                rows.bytes.push(id);
-                counts[id as usize] += 1;
-                report.rows += 1;
-                if self.schema == Schema::Fractal {
-                    report.z.push(features[0][row]);
-                }
-            }
-            for (id, &rows) in counts.iter().enumerate().filter(|(_, rows)| **rows > 0) {
-                *report.classes.entry(labels.codes()[id]).or_default() += rows;
-            }
+            report.read_bytes += bytes.read_bytes();
+            self.decode_group(&file, &bytes, group, labels).map_err(|fault| fault.in_row_group(group))?;
+            self.group.append(&self.schema, labels, rows, &mut report);
+            self.bytes = bytes.data;
         }
         if report.rows == 0 && report.skipped > 0 {
             return Err(Fault::mismatch(
-                "has no usable row (each has a null or NaN feature or a null label)",
-                "check its columns, or leave such files out with --on-bad-file skip",
+                format!("has no usable row: each has a null or NaN in a feature or no {}", self.schema.label_name()),
+                "check the columns, or leave such files out with --on-bad-file skip",
             ));
         }
-        rows.segments.push(Segment {
-            file_key: piece.file.key,
-            first_row: piece.first_row,
-            start,
-            rows: rows.rows() - start,
-        });
+        let segment =
+            Segment { file_key: piece.file.key, first_row: piece.first_row, start, rows: rows.rows() - start };
+        rows.segments.push(segment);
         Ok(report)
     }
+
+    /// Decodes a row group into the columns of `self.group`.
+    fn decode_group(
+        &mut self,
+        file: &OpenFile,
+        bytes: &GroupBytes,
+        group: usize,
+        labels: &mut LabelMap,
+    ) -> Result<(), Fault> {
+        let names = self.schema.feature_names();
+        let rows = file.footer.row_group(group).num_rows() as usize;
+        self.group.reset(names.len());
+        let keep_for_ndvi = file.layout.features.iter().find_map(|feature| match feature {
+            Feature::Ndvi { red, infrared } => Some([*red, *infrared]),
+            _ => None,
+        });
+        for (index, feature) in file.layout.features.iter().enumerate() {
+            let keep = matches!(feature, Feature::ListZ { .. })
+                || (self.schema == Schema::Fractal && index == 0)
+                || keep_for_ndvi.is_some_and(|pair| pair.contains(&index));
+            let chunk = |leaf| Chunk { file, bytes, group, leaf, rows, plain: self.plain };
+            let binner = &self.binners[index];
+            let done = match *feature {
+                Feature::Flat { leaf } => self.group.feature(&chunk(leaf), index, false, binner, keep),
+                Feature::ListZ { leaf } => self.group.feature(&chunk(leaf), index, true, binner, keep),
+                Feature::Ndvi { red, infrared } => {
+                    self.group.ndvi(index, red, infrared, binner);
+                    Ok(())
+                }
+            };
+            done.map_err(|fault| fault.in_column(names[index].as_str()))?;
+        }
+        let leaf = file.layout.label.expect("opened with a label");
+        let chunk = Chunk { file, bytes, group, leaf, rows, plain: self.plain };
+        self.group.label(&chunk, labels).map_err(|fault| fault.in_column(self.schema.label_name()))
+    }
+}
+
+/// One column chunk.
+struct Chunk<'a> {
+    file: &'a OpenFile,
+    bytes: &'a GroupBytes,
+    group: usize,
+    leaf: usize,
+    rows: usize,
+    plain: bool,
+}
+
+impl Chunk<'_> {
+    fn decode<V: super::decode::Number>(
+        &self,
+        list: bool,
+        scratch: &mut Scratch<V>,
+        sink: &mut impl Sink<V>,
+    ) -> Result<Decoded, Fault> {
+        if self.plain {
+            return Ok(Decoded::Declined);
+        }
+        let column = self.file.footer.row_group(self.group).column(self.leaf);
+        let (start, _) = chunk_range(column).expect("checked with the footer");
+        let chunk = self.bytes.chunk(start).ok_or_else(|| Fault::damage("was not fetched whole"))?;
+        decode(column, start, chunk, self.rows, list, scratch, sink)
+    }
+
+    fn numbers(&self, list: bool) -> Result<Vec<f64>, Fault> {
+        let values = read_numbers(&self.fetched(), &self.file.footer, self.group, self.leaf, list)?;
+        self.whole(values.len())?;
+        Ok(values)
+    }
+
+    fn codes(&self) -> Result<Vec<Option<i64>>, Fault> {
+        let codes = read_codes(&self.fetched(), &self.file.footer, self.group, self.leaf)?;
+        self.whole(codes.len())?;
+        Ok(codes)
+    }
+
+    fn fetched(&self) -> super::footer::Fetched {
+        let column = self.file.footer.row_group(self.group).column(self.leaf);
+        self.bytes.fetched(chunk_range(column).expect("checked with the footer").0)
+    }
+
+    fn whole(&self, rows: usize) -> Result<(), Fault> {
+        match rows == self.rows {
+            true => Ok(()),
+            false => Err(Fault::damage(format!("has {rows} rows of {}", self.rows))),
+        }
+    }
+}
+
+impl Group {
+    fn reset(&mut self, features: usize) {
+        self.columns.resize_with(features + 1, Vec::new);
+        self.kept.resize_with(features, Vec::new);
+        self.columns.iter_mut().for_each(Vec::clear);
+        self.kept.iter_mut().for_each(Vec::clear);
+        self.missing.clear();
+    }
+
+    fn feature(
+        &mut self,
+        chunk: &Chunk<'_>,
+        index: usize,
+        list: bool,
+        binner: &Binner,
+        keep: bool,
+    ) -> Result<(), Fault> {
+        let (column, kept) = (&mut self.columns[index], &mut self.kept[index]);
+        let missing_before = self.missing.len();
+        let mut sink = Bins {
+            binner,
+            dictionary: Vec::new(),
+            bins: Vec::new(),
+            nan: false,
+            column,
+            kept: keep.then_some(kept),
+            missing: &mut self.missing,
+        };
+        if chunk.decode(list, &mut self.numbers, &mut sink)? == Decoded::Whole {
+            return Ok(());
+        }
+        sink.column.clear();
+        sink.missing.truncate(missing_before);
+        if let Some(kept) = &mut sink.kept {
+            kept.clear();
+        }
+        sink.values(0, &chunk.numbers(list)?)
+    }
+
+    fn ndvi(&mut self, index: usize, red: usize, infrared: usize, binner: &Binner) {
+        const STEP: usize = 512;
+        let mut values = [0.0; STEP];
+        let (column, missing) = (&mut self.columns[index], &mut self.missing);
+        for (red, infrared) in self.kept[red].chunks(STEP).zip(self.kept[infrared].chunks(STEP)) {
+            for ((value, &red), &infrared) in values.iter_mut().zip(red).zip(infrared) {
+                *value = ndvi(infrared, red);
+            }
+            append_bins(binner, &values[..red.len()], column, missing);
+        }
+    }
+
+    fn label(&mut self, chunk: &Chunk<'_>, labels: &mut LabelMap) -> Result<(), Fault> {
+        let column = self.columns.last_mut().expect("a label column");
+        let mut sink = Labels { labels, ids: Vec::new(), column };
+        if chunk.decode(false, &mut self.codes, &mut sink)? == Decoded::Whole {
+            return Ok(());
+        }
+        let codes = chunk.codes()?;
+        sink.column.clear();
+        for (row, code) in codes.into_iter().enumerate() {
+            match code {
+                Some(code) => sink.values(row, &[code])?,
+                None => {
+                    sink.column.push(SKIPPED);
+                    self.missing.push(row);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the decoded rows and counts them.
+    fn append(&mut self, schema: &Schema, labels: &LabelMap, rows: &mut BinnedRows, report: &mut LoadReport) {
+        for &row in &self.missing {
+            let (label, features) = self.columns.split_last_mut().expect("a label column");
+            label[row] = SKIPPED;
+            features.iter_mut().for_each(|column| column[row] = 0);
+        }
+        let label = self.columns.last().expect("a label column");
+        let counts = count_bytes(label);
+        report.skipped += counts[usize::from(SKIPPED)];
+        for (id, &count) in counts[..usize::from(SKIPPED)].iter().enumerate().filter(|(_, count)| **count > 0) {
+            report.rows += count;
+            *report.classes.entry(labels.codes()[id]).or_default() += count;
+        }
+        if *schema == Schema::Fractal {
+            let z = &self.kept[0];
+            if self.missing.is_empty() {
+                report.z.extend(z);
+            } else {
+                z.iter().zip(label).filter(|(_, id)| **id != SKIPPED).for_each(|(&z, _)| report.z.push(z));
+            }
+        }
+        interleave(&self.columns, &mut rows.bytes);
+    }
+}
+
+/// Bins of a feature, from values or from dictionary indices.
+struct Bins<'a> {
+    binner: &'a Binner,
+    dictionary: Vec<f64>,
+    bins: Vec<u8>,
+    /// Whether the dictionary has a NaN.
+    nan: bool,
+    column: &'a mut Vec<u8>,
+    kept: Option<&'a mut Vec<f64>>,
+    missing: &'a mut Vec<usize>,
+}
+
+impl Sink<f64> for Bins<'_> {
+    fn dictionary(&mut self, values: &[f64]) -> Result<(), Fault> {
+        self.dictionary.clear();
+        self.dictionary.extend_from_slice(values);
+        self.bins.clear();
+        self.nan = self.binner.bins(values, |bin| self.bins.push(bin));
+        Ok(())
+    }
+
+    fn values(&mut self, _: usize, values: &[f64]) -> Result<(), Fault> {
+        append_bins(self.binner, values, self.column, self.missing);
+        if let Some(kept) = &mut self.kept {
+            kept.extend_from_slice(values);
+        }
+        Ok(())
+    }
+
+    fn indices(&mut self, at: usize, indices: &[u32]) {
+        self.column.extend(indices.iter().map(|&index| self.bins[index as usize]));
+        if let Some(kept) = &mut self.kept {
+            kept.extend(indices.iter().map(|&index| self.dictionary[index as usize]));
+        }
+        if self.nan {
+            let nan = |&(_, &index): &(usize, &u32)| self.dictionary[index as usize].is_nan();
+            self.missing.extend(indices.iter().enumerate().filter(nan).map(|(i, _)| at + i));
+        }
+    }
+}
+
+fn append_bins(binner: &Binner, values: &[f64], column: &mut Vec<u8>, missing: &mut Vec<usize>) {
+    let at = column.len();
+    column.resize(at + values.len(), 0);
+    let mut slots = column[at..].iter_mut();
+    let nan = binner.bins(values, |bin| {
+        if let Some(slot) = slots.next() {
+            *slot = bin;
+        }
+    });
+    if nan {
+        missing.extend(values.iter().enumerate().filter(|(_, value)| value.is_nan()).map(|(i, _)| at + i));
+    }
+}
+
+/// Label ids, from codes or from dictionary indices.
+struct Labels<'a> {
+    labels: &'a mut LabelMap,
+    ids: Vec<u8>,
+    column: &'a mut Vec<u8>,
 }
 
 fn too_many_classes() -> Fault {
     Fault::mismatch(format!("has more than {MAX_CLASSES} classes"), "name a column of class codes with --label")
 }
 
-/// A row group, column by column.
-#[derive(Debug)]
-pub(super) struct RawGroup {
-    /// Values of each feature, NaN for null.
-    pub(super) features: Vec<Vec<f64>>,
-    /// Label codes, `None` for null; absent where the file was opened without a label.
-    pub(super) codes: Option<Vec<Option<i64>>>,
-}
-
-/// A file whose footer and columns are known.
-#[derive(Debug)]
-pub(super) struct OpenFile {
-    reader: RangeReader,
-    pub(super) footer: Arc<ParquetMetaData>,
-    pub(super) layout: Layout,
-}
-
-impl OpenFile {
-    pub(super) fn open(source: &Source, piece: &Piece, schema: &Schema, with_label: bool) -> Result<OpenFile, Fault> {
-        let reader = source.reader(&piece.file)?;
-        let footer = read_footer(&reader)?;
-        let layout = Layout::resolve(schema, footer.file_metadata().schema_descr(), with_label)?;
-        Ok(OpenFile { reader, footer, layout })
-    }
-
-    /// Reads the needed column chunks of a row group.
-    pub(super) fn fetch(&self, group: usize) -> Result<Fetched, Fault> {
-        let mut parts = Vec::new();
-        for leaf in self.layout.leaves() {
-            let (start, bytes) =
-                chunk_range(self.footer.row_group(group).column(leaf)).expect("checked with the footer");
-            parts.push((start, self.reader.read(start..start + bytes)?));
+impl Sink<i64> for Labels<'_> {
+    fn dictionary(&mut self, values: &[i64]) -> Result<(), Fault> {
+        self.ids.clear();
+        for &code in values {
+            self.ids.push(self.labels.id(code).ok_or_else(too_many_classes)?);
         }
-        Ok(Fetched { len: self.reader.len(), parts })
+        Ok(())
     }
 
-    /// Features (NaN for null) and label codes of a row group, column by column.
-    pub(super) fn read_group(
-        &self,
-        fetched: &Fetched,
-        group: usize,
-        names: &[String],
-        label_name: &str,
-    ) -> Result<RawGroup, Fault> {
-        let rows = self.footer.row_group(group).num_rows() as usize;
-        let whole = |len: usize, name: &str| match len == rows {
-            true => Ok(()),
-            false => Err(Fault::damage(format!("has {len} rows of {rows}")).in_row_group(group).in_column(name)),
-        };
-        let mut features: Vec<Vec<f64>> = Vec::with_capacity(names.len());
-        for (feature, name) in self.layout.features.iter().zip(names) {
-            let column = match *feature {
-                Feature::Flat { leaf } => read_numbers(fetched, &self.footer, group, leaf, false),
-                Feature::ListZ { leaf } => read_numbers(fetched, &self.footer, group, leaf, true),
-                Feature::Ndvi { red, infrared } => {
-                    Ok(features[infrared].iter().zip(&features[red]).map(|(&i, &r)| ndvi(i, r)).collect())
-                }
+    fn values(&mut self, _: usize, values: &[i64]) -> Result<(), Fault> {
+        let mut last = None;
+        for &code in values {
+            let id = match last {
+                Some((known, id)) if known == code => id,
+                _ => self.labels.id(code).ok_or_else(too_many_classes)?,
             };
-            let column = column.map_err(|fault| fault.in_row_group(group).in_column(name))?;
-            whole(column.len(), name)?;
-            features.push(column);
+            last = Some((code, id));
+            self.column.push(id);
         }
-        let codes = match self.layout.label {
-            None => None,
-            Some(leaf) => {
-                let codes = read_codes(fetched, &self.footer, group, leaf)
-                    .map_err(|fault| fault.in_row_group(group).in_column(label_name))?;
-                whole(codes.len(), label_name)?;
-                Some(codes)
-            }
-        };
-        Ok(RawGroup { features, codes })
+        Ok(())
     }
+
+    fn indices(&mut self, _: usize, indices: &[u32]) {
+        self.column.extend(indices.iter().map(|&index| self.ids[index as usize]));
+    }
+}
+
+/// How often each byte value occurs.
+fn count_bytes(bytes: &[u8]) -> [u64; 256] {
+    // Four tables: equal neighbours would otherwise wait for each other's counter.
+    let mut tables = [[0u32; 256]; 4];
+    let mut counts = [0u64; 256];
+    for part in bytes.chunks(1 << 30) {
+        tables.iter_mut().for_each(|table| table.fill(0));
+        let (fours, rest) = part.as_chunks::<4>();
+        for four in fours {
+            for (table, &byte) in tables.iter_mut().zip(four) {
+                table[usize::from(byte)] += 1;
+            }
+        }
+        rest.iter().for_each(|&byte| tables[0][usize::from(byte)] += 1);
+        for table in &tables {
+            counts.iter_mut().zip(table).for_each(|(count, &more)| *count += u64::from(more));
+        }
+    }
+    counts
+}
+
+/// Appends `columns`, a byte a row each, row by row.
+fn interleave(columns: &[Vec<u8>], bytes: &mut Vec<u8>) {
+    let (stride, rows) = (columns.len(), columns[0].len());
+    let start = bytes.len();
+    bytes.resize(start + rows * stride, 0);
+    let out = &mut bytes[start..];
+    let mut done = 0;
+    if let Ok(columns) = <&[Vec<u8>; 8]>::try_from(columns) {
+        // The common shape, eight rows at a time: an 8 × 8 transposition of bytes.
+        for block in out.as_chunks_mut::<64>().0 {
+            let mut words = [0u64; 8];
+            for (word, column) in words.iter_mut().zip(columns) {
+                let eight = column[done..].first_chunk::<8>().expect("a block has eight rows");
+                *word = u64::from_le_bytes(*eight);
+            }
+            for (row, word) in block.as_chunks_mut::<8>().0.iter_mut().zip(transpose(words)) {
+                *row = word.to_le_bytes();
+            }
+            done += 8;
+        }
+    }
+    const BLOCK: usize = 256;
+    while done < rows {
+        let end = (done + BLOCK).min(rows);
+        for (index, column) in columns.iter().enumerate() {
+            let rows = out[done * stride..end * stride].chunks_exact_mut(stride);
+            rows.zip(&column[done..end]).for_each(|(row, &byte)| row[index] = byte);
+        }
+        done = end;
+    }
+}
+
+/// Byte j of word i becomes byte i of word j, by swapping ever larger blocks.
+fn transpose(mut words: [u64; 8]) -> [u64; 8] {
+    for (distance, mask) in [(1, 0x00ff_00ff_00ff_00ffu64), (2, 0x0000_ffff_0000_ffff), (4, 0x0000_0000_ffff_ffff)] {
+        for low in (0..8).filter(|i| i & distance == 0) {
+            let high = low + distance;
+            let swapped = (words[low] >> (8 * distance) ^ words[high]) & mask;
+            words[high] ^= swapped;
+            words[low] ^= swapped << (8 * distance);
+        }
+    }
+    words
 }
 
 /// Normalised difference vegetation index: (infrared − red) / (infrared + red), or 0 when the sum is 0.
 pub(super) fn ndvi(infrared: f64, red: f64) -> f64 {
     let sum = infrared + red;
-    if sum == 0.0 { 0.0 } else { (infrared - red) / sum }
+    let index = (infrared - red) / sum;
+    if sum == 0.0 { 0.0 } else { index }
 }
 
 fn thread_cpu_us() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interleaving_is_a_transposition() {
+        for stride in [1, 2, 7, 8, 9, 256] {
+            for rows in [0, 1, 7, 8, 9, 300] {
+                let columns: Vec<Vec<u8>> =
+                    (0..stride).map(|c| (0..rows).map(|r| (r * 31 + c * 7 + r * c) as u8).collect()).collect();
+                let mut bytes = vec![9, 9];
+                interleave(&columns, &mut bytes);
+                let expected: Vec<u8> = (0..rows).flat_map(|r| columns.iter().map(move |column| column[r])).collect();
+                assert_eq!((&bytes[..2], &bytes[2..]), (&[9, 9][..], &expected[..]), "{stride} {rows}");
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_are_counted() {
+        let bytes: Vec<u8> = (0..1003u32).map(|i| (i * i) as u8).collect();
+        let counts = count_bytes(&bytes);
+        for value in 0..=255u8 {
+            assert_eq!(counts[usize::from(value)], bytes.iter().filter(|&&byte| byte == value).count() as u64);
+        }
+    }
 }

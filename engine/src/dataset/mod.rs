@@ -5,8 +5,10 @@
 //! of a file into binned rows.
 
 mod columns;
+mod decode;
 mod decoding;
 mod error;
+mod file;
 mod footer;
 mod generate;
 mod labels;
@@ -15,10 +17,12 @@ mod listing;
 mod load;
 mod moments;
 mod plan;
+mod predict;
 mod remote;
 mod sample;
 mod scene;
 mod source;
+mod values;
 mod write;
 
 pub use decoding::decoding;
@@ -29,5 +33,7 @@ pub use listing::{FileEntry, Listing};
 pub use load::{LoadReport, Loader};
 pub use moments::FixedSums;
 pub use plan::{Partition, Piece, deal, plan_partitions};
+pub use predict::{Predicted, write_predictions};
 pub use sample::{SampleFile, SampledRows, sample_pieces, sample_rows, sample_size};
-pub use source::{Source, upload};
+pub use source::{Source, upload, upload_in};
+pub use values::for_each_row_group;

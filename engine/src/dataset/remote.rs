@@ -110,6 +110,11 @@ impl Remote {
         }
     }
 
+    /// Runs `task` beside the caller, on the store's own threads.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
+    }
+
     /// Writes an object below the folder.
     pub(super) fn put(&self, name: &str, bytes: Bytes, root: &str) -> Result<(), Error> {
         self.runtime.block_on(self.store.put(&self.key(name), bytes.into())).map(drop).map_err(|error| {

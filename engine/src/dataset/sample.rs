@@ -1,16 +1,17 @@
 //! The rows from which thresholds are fitted: chosen by seed, file and row, hence the same for any number of threads.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use fractal_logs::{Schema, Subset};
 use serde::{Deserialize, Serialize};
 
+use super::decode::Scratch;
+use super::decoding::guarded;
 use super::error::{Error, Fault};
+use super::file::OpenFile;
 use super::layout::check_schema;
 use super::listing::{FileEntry, mix};
-use super::load::{OpenFile, RawGroup};
 use super::plan::{Partition, Piece};
 use super::source::Source;
+use super::values::read_group;
 
 /// A file to sample, and how many of its rows to aim for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,15 +89,15 @@ const SALT: u64 = 0x7361_6d70_6c65;
 /// [`Error::File`] for a file that cannot be used.
 pub fn sample_rows(source: &Source, file: &SampleFile, schema: &Schema, seed: u64) -> Result<SampledRows, Error> {
     check_schema(schema).map_err(Error::Spec)?;
-    let outcome = catch_unwind(AssertUnwindSafe(|| sample(source, file, schema, seed)));
-    let outcome = outcome.unwrap_or_else(|_| Err(Fault::damage("makes the parquet decoder fail")));
+    let outcome = guarded(|| sample(source, file, schema, seed));
+    let outcome = outcome.unwrap_or_else(|| Err(Fault::damage("makes the parquet decoder fail")));
     outcome.map_err(|fault| fault.at(source.path_of(&file.file)))
 }
 
 fn sample(source: &Source, file: &SampleFile, schema: &Schema, seed: u64) -> Result<SampledRows, Fault> {
-    let names = schema.feature_names();
     let piece = Piece { file: file.file.clone(), row_groups: None, first_row: 0, bytes: file.file.bytes };
-    let open = OpenFile::open(source, &piece, schema, true)?;
+    let reader = source.reader(&piece.file)?;
+    let open = OpenFile::open(&reader, schema, true)?;
     let seed = mix(seed ^ SALT, file.file.key);
 
     let sizes: Vec<u64> = open.footer.row_groups().iter().map(|group| group.num_rows() as u64).collect();
@@ -111,22 +112,24 @@ fn sample(source: &Source, file: &SampleFile, schema: &Schema, seed: u64) -> Res
         0 => 0,
         _ => (u128::from(file.quota) << 64).div_ceil(rows.into()).min(u64::MAX.into()) as u64,
     };
-    let mut sample: Vec<Vec<f64>> = vec![Vec::new(); names.len()];
+    let mut columns: Vec<Vec<f64>> = vec![Vec::new(); schema.feature_names().len()];
     let mut hashes = Vec::new();
+    let (mut scratch, mut buffer) = (Scratch::default(), Vec::new());
     for group in groups {
         let first_row: u64 = sizes[..group].iter().sum();
-        let fetched = open.fetch(group)?;
-        let RawGroup { features, codes } = open.read_group(&fetched, group, &names, schema.label_name())?;
-        let codes = codes.expect("opened with a label");
-        for row in 0..codes.len() {
+        let bytes = open.fetch(&reader, group, buffer)?;
+        let values =
+            read_group(&open, &bytes, group, schema, &mut scratch).map_err(|fault| fault.in_row_group(group))?;
+        for row in 0..sizes[group] as usize {
             let hash = mix(seed, first_row + row as u64);
-            if hash <= limit && codes[row].is_some() && features.iter().all(|column| !column[row].is_nan()) {
-                for (column, values) in sample.iter_mut().zip(&features) {
+            if hash <= limit && values.labelled(row) && values.features.iter().all(|column| !column[row].is_nan()) {
+                for (column, values) in columns.iter_mut().zip(&values.features) {
                     column.push(values[row]);
                 }
                 hashes.push(hash);
             }
         }
+        buffer = bytes.data;
     }
-    Ok(SampledRows { columns: sample, hashes, limit })
+    Ok(SampledRows { columns, hashes, limit })
 }

@@ -285,7 +285,7 @@ impl Region {
             if bridge.is_some_and(|bridge| bridge.covers(x, y)) {
                 cell = (Cover::Bridge, 5.5, ASPHALT, if shade > 0.5 { ASPHALT } else { CONCRETE });
             }
-            if mix(seed ^ 6, i as u64) % 3000 == 0 {
+            if mix(seed ^ 6, i as u64).is_multiple_of(3000) {
                 cell = (Cover::Mast, 14.0, CONCRETE, CONCRETE);
             }
             let (cover, height, floor, top) = cell;

@@ -11,6 +11,7 @@ use fractal_logs::{DataSpec, Sample, Subset};
 use super::error::{Error, Fault};
 use super::listing::{FileEntry, Listing, check_fraction};
 use super::remote::Remote;
+use super::write::write_aside;
 
 /// The folder that holds `train/`, `val/` and `test/`, on a disk or in an object store.
 /// Cheap to clone, and shared freely between threads.
@@ -44,16 +45,15 @@ impl Source {
     /// A fraction outside (0, 1], an unknown scheme, a missing folder, a store that is misconfigured. An object store is
     /// first contacted by [`Source::list`].
     pub fn open(spec: &DataSpec) -> Result<Source, Error> {
-        let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-        Source::open_in(spec, environment)
+        Source::open_in(spec, environment())
     }
 
     /// [`Source::open`] with the object store's variables given instead of taken from the environment.
     pub fn open_in(spec: &DataSpec, environment: impl IntoIterator<Item = (String, String)>) -> Result<Source, Error> {
         check_fraction(spec.fraction)?;
         let root = spec.root.trim_end_matches('/');
-        let place = match root.split_once("://") {
-            None if root.is_empty() && spec.root.is_empty() => {
+        let place = match spec.root.split_once("://") {
+            None if spec.root.is_empty() => {
                 return Err(Error::Spec("no data root given; pass --data with a folder or an s3:// URL".into()));
             }
             None => local(Path::new(if root.is_empty() { "/" } else { root }), &spec.root)?,
@@ -99,6 +99,13 @@ impl Source {
     /// Whether the files lie in a file system (no object store).
     pub fn is_local(&self) -> bool {
         matches!(self.inner.place, Place::Local(_))
+    }
+
+    pub(super) fn remote(&self) -> Option<&Remote> {
+        match &self.inner.place {
+            Place::Local(_) => None,
+            Place::Remote(remote) => Some(remote),
+        }
     }
 
     /// Path or URL of a file, for errors and records.
@@ -199,27 +206,41 @@ impl RangeReader {
         match self {
             RangeReader::Local(..) => {
                 let mut buffer = Vec::new();
-                self.read_into(range, &mut buffer)?;
+                self.read_at(range, &mut buffer, 0)?;
                 Ok(buffer.into())
             }
             RangeReader::Remote(remote, file) => remote.read(&file.name, range),
         }
     }
 
-    /// Appends the bytes of `range` to `buffer`, whose capacity is reused.
-    pub(super) fn read_into(&self, range: Range<u64>, buffer: &mut Vec<u8>) -> Result<(), Fault> {
+    /// Asks the kernel to have the first bytes of the file in memory soon.
+    pub(super) fn will_need(&self, bytes: u64) {
+        if let RangeReader::Local(file, _) = self {
+            // Only advice: a file system that cannot take it reads when asked.
+            let _ = rustix::fs::fadvise(file, 0, std::num::NonZeroU64::new(bytes), rustix::fs::Advice::WillNeed);
+        }
+    }
+
+    /// Writes the bytes of `range` to `buffer` from `at` on, and returns where they end. The buffer grows if need be.
+    pub(super) fn read_at(&self, range: Range<u64>, buffer: &mut Vec<u8>, at: usize) -> Result<usize, Fault> {
         match self {
             RangeReader::Local(file, len) => {
                 if range.end > *len {
                     return Err(truncated(range.end, *len));
                 }
-                let start = buffer.len();
-                buffer.resize(start + (range.end - range.start) as usize, 0);
-                std::os::unix::fs::FileExt::read_exact_at(file, &mut buffer[start..], range.start).map_err(local_fault)
+                let end = at + (range.end - range.start) as usize;
+                if buffer.len() < end {
+                    buffer.resize(end, 0);
+                }
+                let target = &mut buffer[at..end];
+                std::os::unix::fs::FileExt::read_exact_at(file, target, range.start).map_err(local_fault)?;
+                Ok(end)
             }
             RangeReader::Remote(remote, file) => {
-                buffer.extend_from_slice(&remote.read(&file.name, range)?);
-                Ok(())
+                let bytes = remote.read(&file.name, range)?;
+                buffer.truncate(at);
+                buffer.extend_from_slice(&bytes);
+                Ok(buffer.len())
             }
         }
     }
@@ -263,12 +284,29 @@ pub(super) fn is_parquet(name: &str) -> bool {
 /// # Errors
 /// A store that cannot be reached or denies access; a folder that cannot be written.
 pub fn upload(url: &str, name: &str, bytes: Vec<u8>) -> Result<(), Error> {
-    let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+    upload_in(url, name, bytes, environment())
+}
+
+/// [`upload`] with the object store's variables given instead of taken from the environment.
+///
+/// # Errors
+/// As [`upload`].
+pub fn upload_in(
+    url: &str,
+    name: &str,
+    bytes: Vec<u8>,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<(), Error> {
     let root = url.trim_end_matches('/');
     match root.split_once("://") {
         Some((scheme, rest)) if scheme != "file" => {
             Remote::open(scheme, rest, root, environment)?.put(name, bytes.into(), root)
         }
-        local => super::write::write_aside(&Path::new(local.map_or(root, |(_, path)| path)).join(name), &bytes),
+        local => write_aside(&Path::new(local.map_or(root, |(_, path)| path)).join(name), &bytes),
     }
+}
+
+/// The process's environment, as far as it is text.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }

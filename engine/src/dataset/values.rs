@@ -1,0 +1,104 @@
+//! A row group as columns of numbers, for those who need values and not bins.
+
+use fractal_logs::Schema;
+
+use super::columns::{code_of, read_numbers};
+use super::decode::{Collect, Decoded, Scratch, decode};
+use super::decoding::guarded;
+use super::error::{Error, Fault};
+use super::file::OpenFile;
+use super::footer::{GroupBytes, chunk_range};
+use super::layout::{Feature, check_schema};
+use super::listing::FileEntry;
+use super::load::ndvi;
+use super::source::Source;
+
+/// Reads a file row group by row group: `visit` gets the feature columns (NaN for null), in the order of the schema, and
+/// the label codes.
+///
+/// # Errors
+/// [`Error::File`] for a file that cannot be used.
+pub fn for_each_row_group(
+    source: &Source,
+    file: &FileEntry,
+    schema: &Schema,
+    mut visit: impl FnMut(&[Vec<f64>], &[Option<i64>]),
+) -> Result<(), Error> {
+    check_schema(schema).map_err(Error::Spec)?;
+    let mut read = || {
+        let reader = source.reader(file)?;
+        let open = OpenFile::open(&reader, schema, true)?;
+        let (mut scratch, mut buffer) = (Scratch::default(), Vec::new());
+        for group in 0..open.footer.num_row_groups() {
+            let bytes = open.fetch(&reader, group, buffer)?;
+            let values = read_group(&open, &bytes, group, schema, &mut scratch);
+            let values = values.map_err(|fault| fault.in_row_group(group))?;
+            let codes =
+                values.labels.expect("opened with a label").into_iter().map(code_of).collect::<Result<Vec<_>, _>>();
+            let codes = codes.map_err(|fault| fault.in_row_group(group).in_column(schema.label_name()))?;
+            visit(&values.features, &codes);
+            buffer = bytes.data;
+        }
+        Ok(())
+    };
+    let outcome = guarded(&mut read);
+    let outcome = outcome.unwrap_or_else(|| Err(Fault::damage("makes the parquet decoder fail")));
+    outcome.map_err(|fault| fault.at(source.path_of(file)))
+}
+
+/// A row group, column by column.
+#[derive(Debug)]
+pub(super) struct Values {
+    /// Values of each feature, NaN for null.
+    pub(super) features: Vec<Vec<f64>>,
+    /// Labels, NaN for null (codes beyond 2⁵³ are rounded); absent where the file was opened without a label.
+    pub(super) labels: Option<Vec<f64>>,
+}
+
+impl Values {
+    /// Whether a row has a label.
+    pub(super) fn labelled(&self, row: usize) -> bool {
+        self.labels.as_ref().is_some_and(|labels| !labels[row].is_nan())
+    }
+}
+
+/// Decodes a row group.
+pub(super) fn read_group(
+    file: &OpenFile,
+    bytes: &GroupBytes,
+    group: usize,
+    schema: &Schema,
+    scratch: &mut Scratch<f64>,
+) -> Result<Values, Fault> {
+    let row_group = file.footer.row_group(group);
+    let rows = row_group.num_rows() as usize;
+    let whole = |len: usize| match len == rows {
+        true => Ok(()),
+        false => Err(Fault::damage(format!("has {len} rows of {rows}"))),
+    };
+    let start = |leaf: usize| chunk_range(row_group.column(leaf)).expect("checked with the footer").0;
+    let mut numbers = |leaf: usize, list: bool| -> Result<Vec<f64>, Fault> {
+        let mut values = Vec::with_capacity(rows);
+        let chunk = bytes.chunk(start(leaf)).ok_or_else(|| Fault::damage("was not fetched whole"))?;
+        let mut sink = Collect::new(&mut values);
+        if decode(row_group.column(leaf), start(leaf), chunk, rows, list, scratch, &mut sink)? == Decoded::Declined {
+            values = read_numbers(&bytes.fetched(start(leaf)), &file.footer, group, leaf, list)?;
+        }
+        whole(values.len())?;
+        Ok(values)
+    };
+    let mut features: Vec<Vec<f64>> = Vec::new();
+    for (feature, name) in file.layout.features.iter().zip(schema.feature_names()) {
+        let column = match *feature {
+            Feature::Flat { leaf } => numbers(leaf, false),
+            Feature::ListZ { leaf } => numbers(leaf, true),
+            Feature::Ndvi { red, infrared } => {
+                Ok(features[infrared].iter().zip(&features[red]).map(|(&i, &r)| ndvi(i, r)).collect())
+            }
+        };
+        features.push(column.map_err(|fault| fault.in_column(name))?);
+    }
+    let labels = file.layout.label.map(|leaf| numbers(leaf, false)).transpose();
+    let labels = labels.map_err(|fault| fault.in_column(schema.label_name()))?;
+    Ok(Values { features, labels })
+}
