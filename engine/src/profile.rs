@@ -81,8 +81,9 @@ impl FileStatistic {
                 let index = index as u8;
                 add(Fact::Sum(index), sums.sum);
                 add(Fact::Squares(index), sums.squares);
-                for bucket in lowest..=highest {
-                    add(Fact::Bucket(index, bucket as u32), i128::from(std::mem::take(&mut tally[bucket])));
+                // Without rows kept, from behind the end to the first: none.
+                for (bucket, rows) in tally.iter_mut().enumerate().take(highest + 1).skip(lowest) {
+                    add(Fact::Bucket(index, bucket as u32), i128::from(std::mem::take(rows)));
                 }
             }
         })?;

@@ -114,7 +114,8 @@ impl<'a> Reader<'a> {
         thresholds: &'a Thresholds,
     ) -> Result<Self, Failure> {
         let partitions: Vec<_> = plan.partitions_of(thread.index, subset).collect();
-        let loader = Loader::new(thread.source.clone(), thread.spec.data.schema.clone())?;
+        let mut loader = Loader::new(thread.source.clone(), thread.spec.data.schema.clone())?;
+        loader.announce(partitions.iter().flat_map(|partition| &partition.pieces));
         Ok(Reader { thread, partitions, next: 0, thresholds, loader })
     }
 

@@ -51,7 +51,7 @@ impl FixedSums {
         const NEAR: f64 = 33554432.0;
         let quantise = |value: f64| (value * STEPS + ROUND) - ROUND;
         let first = quantise(block[0]);
-        if !(block[0].abs() < LIMIT) {
+        if block[0].is_nan() || block[0].abs() >= LIMIT {
             return false;
         }
         let (mut sums, mut squares, mut most) = ([0.0f64; 8], [0.0f64; 8], [0.0f64; 8]);
@@ -65,7 +65,7 @@ impl FixedSums {
             }
         }
         let sum: f64 = sums.iter().sum();
-        if !(most.iter().all(|&size| size < NEAR) && sum.is_finite()) {
+        if !sum.is_finite() || most.iter().any(|&size| size >= NEAR) {
             return false;
         }
         let (first, sum) = (first as i128, sum as i128);
