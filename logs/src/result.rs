@@ -191,6 +191,9 @@ pub struct WorkerResult {
     pub granted: Option<Limits>,
     /// What enforces it.
     pub enforced_by: Option<String>,
+    /// The CPUs it was given for its own; empty if it shares them.
+    #[serde(default)]
+    pub pinned_cpus: Vec<u32>,
     /// Highest resident bytes of the process.
     pub peak_rss_bytes: u64,
     /// CPU seconds, user and system.
@@ -350,6 +353,7 @@ impl RunResult {
                         requested: worker.requested,
                         granted: worker.granted,
                         enforced_by: worker.enforced_by.clone(),
+                        pinned_cpus: worker.pinned_cpus.clone(),
                         peak_rss_bytes: worker.peak_rss_bytes,
                         cpu_time_sec: seconds(worker.cpu_us),
                         throttled: worker.throttled,

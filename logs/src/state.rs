@@ -240,11 +240,12 @@ impl RunState {
                 worker.host = Some(host.clone());
                 worker.log = Some(log.clone());
             }
-            EventKind::LimitsGranted { worker: index, requested, granted, enforced_by, .. } => {
+            EventKind::LimitsGranted { worker: index, requested, granted, enforced_by, pinned_cpus } => {
                 let worker = self.workers.entry(*index).or_default();
                 worker.requested = Some(*requested);
                 worker.granted = Some(*granted);
                 worker.enforced_by = Some(enforced_by.clone());
+                worker.pinned_cpus = pinned_cpus.clone();
             }
             EventKind::WorkerJoined { worker: index, threads, host, allowed_cpus, instruction_set } => {
                 let worker = self.workers.entry(*index).or_default();

@@ -105,6 +105,8 @@ pub struct WorkerState {
     pub granted: Option<Limits>,
     /// What enforces its limits.
     pub enforced_by: Option<String>,
+    /// The CPUs it was given for its own; empty if it shares them.
+    pub pinned_cpus: Vec<u32>,
     /// When it reported in.
     pub joined_us: Option<u64>,
     /// Its threads.
