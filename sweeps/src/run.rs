@@ -52,6 +52,8 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct LocalRunner {
     program: PathBuf,
+    /// SHA-256 of this binary, taken before any run's clock starts.
+    binary_hash: Option<String>,
     options: Options,
     last: Option<RunState>,
 }
@@ -65,7 +67,8 @@ impl LocalRunner {
         } else {
             std::env::current_exe().map_err(Error::Program)?
         };
-        Ok(LocalRunner { program, options, last: None })
+        let binary_hash = build::binary_hash(options.cache.as_deref());
+        Ok(LocalRunner { program, binary_hash, options, last: None })
     }
 
     /// The fold of all events of the run carried out last, however it ended.
@@ -173,7 +176,7 @@ impl LocalRunner {
             host: Box::new(host_facts()),
             versions: build::versions(),
             git_commit: build::git_commit(),
-            binary_hash: build::binary_hash(self.options.cache.as_deref()),
+            binary_hash: self.binary_hash.clone(),
             sweep: request.sweep.clone(),
             repeat: request.sweep.as_ref().map(|_| request.repeat),
         }

@@ -4,11 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::cross_validate::{self, FoldCounts};
 use super::evaluate::{self, Scored};
-use super::fit_bins::{self, Sample};
+use super::fit_bins::{self, Fitted, Sample};
 use super::plan::Plan;
 use super::read::{self, Classes, Loaded};
 use crate::error::Failure;
-use crate::forest::Thresholds;
 
 /// What one thread brings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -31,7 +30,7 @@ pub(crate) enum Contribution {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Agreement {
     Plan(Box<Plan>),
-    Thresholds { thresholds: Thresholds, sample_rows: u64 },
+    Fitted(Fitted),
     Classes(Box<Classes>),
     Folds(FoldCounts),
     Scored(Box<Scored>),

@@ -1,6 +1,5 @@
 //! Phase *fit_bins*: thresholds from a sample of rows, chosen by row id and fitted at one place.
 
-use fractal_logs::EventKind;
 use serde::{Deserialize, Serialize};
 
 use super::agreement::{Agreement, Contribution};
@@ -18,17 +17,18 @@ pub(crate) struct Sample {
     max_bins: usize,
 }
 
+/// The thresholds, and the rows they were fitted to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Fitted {
+    pub(crate) thresholds: Thresholds,
+    pub(crate) sample_rows: u64,
+}
+
 /// Reads this thread's share of the sampled files and agrees on the thresholds.
-pub(crate) fn fit_bins(thread: &Thread, exchange: &mut impl Exchange, plan: &Plan) -> Result<Thresholds, Error> {
+pub(crate) fn fit_bins(thread: &Thread, exchange: &mut impl Exchange, plan: &Plan) -> Result<Fitted, Error> {
     let contribution = sample(thread, exchange, plan).map(Contribution::Sample);
     match exchange.agree(contribution).map_err(Error::Agreed)? {
-        Agreement::Thresholds { thresholds, sample_rows } => {
-            if thread.leads() {
-                let bins = thresholds.bins();
-                thread.run.emit(EventKind::ThresholdsFitted { sample_rows, bins, z_deviation: None });
-            }
-            Ok(thresholds)
-        }
+        Agreement::Fitted(fitted) => Ok(fitted),
         other => unreachable!("a round of samples ended in {other:?}"),
     }
 }
@@ -56,5 +56,5 @@ pub(super) fn fold(samples: Vec<Sample>) -> Result<Agreement, Failure> {
             "train: no sampled row has a value in every feature; check --features, or take more files (--fraction)",
         ));
     }
-    Ok(Agreement::Thresholds { thresholds: Thresholds::fit(&columns, max_bins), sample_rows })
+    Ok(Agreement::Fitted(Fitted { thresholds: Thresholds::fit(&columns, max_bins), sample_rows }))
 }

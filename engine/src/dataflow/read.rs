@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use fractal_logs::{EventKind, Subset};
+use fractal_logs::{EventKind, Schema, Subset};
 use serde::{Deserialize, Serialize};
 
 use super::agreement::{Agreement, Contribution};
 use super::exchange::Exchange;
+use super::fit_bins::Fitted;
 use super::plan::Plan;
 use super::telemetry::Stopwatch;
 use super::thread::Thread;
@@ -47,7 +48,7 @@ pub(crate) fn load(
     thread: &Thread,
     exchange: &mut impl Exchange,
     plan: &Plan,
-    thresholds: &Thresholds,
+    Fitted { thresholds, sample_rows }: &Fitted,
 ) -> Result<(Vec<BinnedRows>, Classes), Error> {
     let mut labels = LabelMap::new();
     let contribution = load_partitions(thread, plan, thresholds, &mut labels);
@@ -64,6 +65,10 @@ pub(crate) fn load(
         relabel(rows, &table);
     }
     if thread.leads() {
+        // Said here, not when they were fitted: z's deviation is known only now that all rows were seen.
+        let z_deviation = (thread.spec.data.schema == Schema::Fractal).then_some(classes.z_deviation);
+        let bins = thresholds.bins();
+        thread.run.emit(EventKind::ThresholdsFitted { sample_rows: *sample_rows, bins, z_deviation });
         thread.run.emit(EventKind::ClassesCounted { subset: Subset::Train, classes: classes.counts() });
     }
     Ok((rows, classes))
@@ -127,6 +132,7 @@ impl<'a> Reader<'a> {
         let mut rows = BinnedRows::new(self.thread.features());
         let mut report = LoadReport::default();
         for piece in &partition.pieces {
+            let before = (report.rows, report.read_bytes);
             match self.loader.load(piece, &self.thresholds.per_feature, labels, &mut rows, &mut report) {
                 Ok(()) => {}
                 Err(error) if self.thread.may_skip(&error) => self.thread.own.emit(EventKind::FileSkipped {
@@ -135,9 +141,9 @@ impl<'a> Reader<'a> {
                 }),
                 Err(error) => return Err(error.into()),
             }
+            self.thread.counters.add_rows(report.rows - before.0);
+            self.thread.counters.add_read_bytes(report.read_bytes - before.1);
         }
-        self.thread.counters.add_rows(report.rows);
-        self.thread.counters.add_read_bytes(report.read_bytes);
         let wall_us = watch.wall_us();
         self.thread.partition_load.borrow_mut().record_us(wall_us);
         self.thread.own.emit(EventKind::PartitionLoaded {
