@@ -6,6 +6,8 @@ mod generate;
 mod interrupt;
 mod matrix;
 mod options;
+mod predict;
+mod profile;
 mod progress;
 mod sample_set;
 mod status;
@@ -37,6 +39,10 @@ struct Cli {
 enum Command {
     /// Write a FRACTAL-shaped data set of any size
     Generate(generate::GenerateArgs),
+    /// Score parquet files with a saved model
+    Predict(predict::PredictArgs),
+    /// Compare what nested fractions of a data set hold, reading each file once
+    Profile(profile::ProfileArgs),
     /// Run a grid of cells: resumes, repeats, predicts, and never loses one
     Sweep(sweep::SweepArgs),
     /// Show a sweep, or all sweeps of the store
@@ -76,6 +82,8 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         None => train::run(cli.train),
         Some(Command::Generate(args)) => generate::run(args),
+        Some(Command::Predict(args)) => predict::run(args),
+        Some(Command::Profile(args)) => profile::run(args),
         Some(Command::Sweep(args)) => sweep::run(args),
         Some(Command::Status(args)) => status::status(args),
         Some(Command::Wait(args)) => status::wait(args),
