@@ -4,12 +4,15 @@
 //! what is wrong or wasteful, [`explain()`] turns that into sentences, [`compare`] sets two runs side by side, [`report`]
 //! makes a page of it. [`fits`] and [`stats`] do the arithmetic.
 
+pub mod compare;
 mod explain;
 pub mod fits;
 mod journal;
 pub mod lint;
 mod measured;
 pub mod order;
+pub mod records;
+pub mod report;
 pub mod scaling;
 pub mod stats;
 pub mod waterfall;

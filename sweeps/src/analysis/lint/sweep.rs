@@ -135,11 +135,11 @@ fn baseline(slice: &Slice<'_>, residuals: &[Residual], names: &Names) -> Option<
     let mut parts = Vec::new();
     if super_linear {
         parts.push(format!(
-            "{unit}{} is {:.2}× faster than {unit}{} with {:.4}× the {} (Karp–Flatt {:.2})",
+            "{unit}{} is {:.2}× faster than {unit}{} with {}× the {} (Karp–Flatt {:.2})",
             row.p,
             row.speed_up,
             curve.base_p,
-            row.p / curve.base_p,
+            (row.p / curve.base_p * 100.0).round() / 100.0,
             slice.axis.name(),
             row.karp_flatt.unwrap_or(0.0)
         ));
@@ -305,7 +305,9 @@ fn noise(point: &Point<'_>, names: &Names) -> Option<Finding> {
 
 /// C1 across runs: reading the same rows must read as much.
 fn conservation(runs: &[Measured], names: &Names) -> Vec<Finding> {
-    let mut groups: BTreeMap<(Option<&String>, u64, Option<u64>), Vec<(&Measured, f64)>> = BTreeMap::new();
+    /// Sweep, rows of train, stages.
+    type SameRows<'a> = (Option<&'a String>, u64, Option<u64>);
+    let mut groups: BTreeMap<SameRows<'_>, Vec<(&Measured, f64)>> = BTreeMap::new();
     for run in runs.iter().filter(|r| r.is_measurement() && r.train_rows > 0 && r.origin != Origin::SparkLog) {
         if let Some(read) = run.records_read {
             let key = (run.sweep.as_ref(), run.train_rows, run.stages);
