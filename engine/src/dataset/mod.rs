@@ -22,6 +22,7 @@ mod remote;
 mod sample;
 mod scene;
 mod source;
+mod table;
 mod values;
 mod write;
 
@@ -36,4 +37,5 @@ pub use plan::{Partition, Piece, deal, plan_partitions};
 pub use predict::{Predicted, write_predictions};
 pub use sample::{SampleFile, SampledRows, sample_pieces, sample_rows, sample_size};
 pub use source::{Source, upload, upload_in};
+pub use table::{TableColumn, write_table};
 pub use values::for_each_row_group;

@@ -1,14 +1,21 @@
 //! `fractal-run`: trains a random forest over parquet on timely workers and says how it scales.
 
+mod compare;
 mod ctl;
 mod detach;
+mod explain;
+mod export;
 mod generate;
+mod import;
 mod interrupt;
+mod lint;
 mod matrix;
 mod options;
+mod pick;
 mod predict;
 mod profile;
 mod progress;
+mod report;
 mod sample_set;
 mod status;
 mod summary;
@@ -55,6 +62,18 @@ enum Command {
     Logs(status::LogsArgs),
     /// Steer a running sweep: pause, resume, skip, move, add
     Ctl(ctl::CtlArgs),
+    /// Say in a few sentences what limits a run or a sweep, most important first
+    Explain(explain::ExplainArgs),
+    /// Check runs and sweeps for what is wrong, wasteful or doubtful
+    Lint(lint::LintArgs),
+    /// Compare two runs (or sweeps, cell by cell)
+    Compare(compare::CompareArgs),
+    /// Write one self-contained HTML file about a sweep
+    Report(report::ReportArgs),
+    /// Write runs in another tool's format
+    Export(export::ExportArgs),
+    /// Take foreign results into the store
+    Import(import::ImportArgs),
     /// Print shell completions
     Completions {
         /// For which shell
@@ -90,6 +109,12 @@ fn main() -> ExitCode {
         Some(Command::Cancel(args)) => status::cancel(args),
         Some(Command::Logs(args)) => status::logs(args),
         Some(Command::Ctl(args)) => ctl::run(args),
+        Some(Command::Explain(args)) => explain::run(args),
+        Some(Command::Lint(args)) => lint::run(args),
+        Some(Command::Compare(args)) => compare::run(args),
+        Some(Command::Report(args)) => report::run(args),
+        Some(Command::Export(args)) => export::run(args),
+        Some(Command::Import(args)) => import::run(args),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "fractal-run", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use fractal_logs::store::Store;
+use fractal_logs::store::{Store, StoredRun};
 use fractal_sweeps::analysis::records::{Selection, latest_name, load};
 
 /// Where the runs are kept.
@@ -20,16 +20,33 @@ impl From {
         Store::new(&self.store)
     }
 
+    /// The stored runs that `wanted` names; without any, those of the newest run's sweep.
+    pub(crate) fn stored(&self, wanted: &[String]) -> Result<Vec<StoredRun>> {
+        let store = self.store();
+        let names = self.names(&store, wanted)?;
+        let listed = store.list()?;
+        let mut runs: Vec<StoredRun> = Vec::new();
+        for name in &names {
+            let of_sweep: Vec<StoredRun> = listed.iter().filter(|run| run.name == *name).cloned().collect();
+            runs.extend(if of_sweep.is_empty() { vec![store.find(name)?] } else { of_sweep });
+        }
+        Ok(runs)
+    }
+
+    fn names(&self, store: &Store, wanted: &[String]) -> Result<Vec<String>> {
+        if !wanted.is_empty() {
+            return Ok(wanted.to_vec());
+        }
+        match latest_name(store)? {
+            Some(name) => Ok(vec![name]),
+            None => bail!("no runs in {}: run something first, or name another --store", self.store.display()),
+        }
+    }
+
     /// What each of `wanted` means; without any, the newest run's sweep.
     pub(crate) fn selections(&self, wanted: &[String]) -> Result<Vec<Selection>> {
         let store = self.store();
-        let mut names = wanted.to_vec();
-        if names.is_empty() {
-            match latest_name(&store)? {
-                Some(name) => names.push(name),
-                None => bail!("no runs in {}: run something first, or name another --store", self.store.display()),
-            }
-        }
+        let names = self.names(&store, wanted)?;
         let mut selections = Vec::new();
         for name in &names {
             let selection = load(&store, name)?;
