@@ -177,3 +177,42 @@ fn the_fold_of_the_file_is_the_fold_of_the_events() {
     let (_folder, path) = write(&events);
     assert_eq!(RunState::of(&journal::read(&path).unwrap().events), RunState::of(&events));
 }
+
+/// Measures, asserts no time: `cargo test --release -p fractal-logs --test journal -- --ignored --nocapture replay`
+#[test]
+#[ignore = "a measurement"]
+fn a_million_events_replay() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.jsonl");
+    let writer = JournalWriter::create(&path).unwrap();
+    let run = recorded_run();
+    // What long journals consist of: samples, partitions, passes.
+    let repeated: Vec<&RunEvent> = run
+        .iter()
+        .filter(|event| matches!(event.kind.name(), "WorkerSampled" | "PartitionLoaded" | "LevelCounted"))
+        .collect();
+    let started = std::time::Instant::now();
+    for number in 0..1_000_000u64 {
+        let mut event = repeated[number as usize % repeated.len()].clone();
+        event.elapsed_us = number * 100;
+        match &mut event.kind {
+            EventKind::PartitionLoaded { partition, .. } => *partition = number as u32,
+            EventKind::LevelCounted { batch, .. } => *batch = number as u32 / 64,
+            _ => {}
+        }
+        writer.record(&event);
+    }
+    drop(writer);
+    let written = started.elapsed();
+    let started = std::time::Instant::now();
+    let mut state = RunState::default();
+    let mut events = 0u64;
+    journal::read_each(&path, |event| {
+        state.apply(&event);
+        events += 1;
+    })
+    .unwrap();
+    let bytes = fs::metadata(&path).unwrap().len() >> 20;
+    eprintln!("{events} events, {bytes} MiB: written in {written:.2?}, read and folded in {:.2?}", started.elapsed());
+    assert_eq!(events, 1_000_000);
+}

@@ -147,6 +147,8 @@ impl Log<'_> {
         }
         let spec = serde_json::to_value(&started.spec).unwrap_or_default();
         flatten("fractal", &spec, &mut |key, value| {
+            // The spec's own version, not the program's.
+            let key = if key == "fractal.version" { "fractal.spec_version".into() } else { key };
             properties.insert(key, value.into());
         });
         let mut set = |key: &str, value: Option<String>| value.map(|value| properties.insert(key.into(), value.into()));
@@ -171,10 +173,10 @@ impl Log<'_> {
         system.insert("command".into(), started.command.join(" ").into());
         system.insert("git.commit".into(), started.git_commit.as_deref().unwrap_or("unknown").into());
         system.insert("binary.sha256".into(), started.binary_hash.as_deref().unwrap_or("unknown").into());
-        let rustc = started.versions.get("rustc").map_or("unknown", String::as_str);
+        let rustc = started.versions.get("rustc").map_or("unknown rustc", String::as_str);
         json!({
             "JVM Information": {
-                "Java Version": format!("none (rustc {rustc})"),
+                "Java Version": format!("none ({rustc})"),
                 "Java Home": "none",
                 "Scala Version": "none",
             },
