@@ -155,12 +155,12 @@ impl Drop for ControlSocket {
     }
 }
 
-/// `<dir>/control/socket`, in a folder that only its owner can enter, so that there is no moment between making the
+/// `<dir>/.control/socket`, in a folder that only its owner can enter, so that there is no moment between making the
 /// socket and closing it to others.
 fn socket_path(dir: &Path) -> io::Result<PathBuf> {
     /// `sun_path` of Linux and macOS, with room for the final zero.
     const LONGEST_PATH: usize = 103;
-    let near = dir.join("control");
+    let near = dir.join(".control");
     let folder = if near.join("socket").as_os_str().len() <= LONGEST_PATH {
         near
     } else {

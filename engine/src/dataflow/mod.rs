@@ -124,7 +124,8 @@ fn phases(thread: &Thread, exchange: &mut impl Exchange) -> Result<Forest, Error
     let plan = thread.phase(Phase::Plan, || plan::plan(thread, exchange))?;
     let fitted = thread.phase(Phase::FitBins, || fit_bins::fit_bins(thread, exchange, &plan))?;
     let (rows, classes) = thread.phase(Phase::Load, || read::load(thread, exchange, &plan, &fitted))?;
-    let forest = thread.phase(Phase::Train, || grow_level::train(thread, exchange, &rows, &classes, fitted.thresholds))?;
+    let forest =
+        thread.phase(Phase::Train, || grow_level::train(thread, exchange, &rows, &classes, fitted.thresholds))?;
     drop(rows);
     thread.phase(Phase::Evaluate, || evaluate::evaluate(thread, exchange, &plan, &forest))?;
     Ok(forest)

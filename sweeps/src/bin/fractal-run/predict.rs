@@ -57,17 +57,18 @@ pub(crate) fn run(args: PredictArgs) -> Result<ExitCode> {
     let (mut rows, mut skipped) = (0, 0);
     for (file, name) in &files {
         let classes = forest.classes.len();
-        let done = write_predictions(file, &args.out.join(name), &schema, &forest.classes, |columns, probabilities| {
-            let mut row = vec![0.0; columns.len()];
-            for i in 0..columns.first().map_or(0, Vec::len) {
-                for (value, column) in row.iter_mut().zip(columns) {
-                    *value = column[i];
+        let done =
+            write_predictions(file, &args.out.join(name), &schema, &forest.classes, |columns, probabilities| {
+                let mut row = vec![0.0; columns.len()];
+                for i in 0..columns.first().map_or(0, Vec::len) {
+                    for (value, column) in row.iter_mut().zip(columns) {
+                        *value = column[i];
+                    }
+                    let from = probabilities.len();
+                    probabilities.resize(from + classes, 0.0);
+                    scorer.probabilities(&row, &mut probabilities[from..]);
                 }
-                let from = probabilities.len();
-                probabilities.resize(from + classes, 0.0);
-                scorer.probabilities(&row, &mut probabilities[from..]);
-            }
-        })?;
+            })?;
         rows += done.rows;
         skipped += done.skipped;
         bar.inc(1);
@@ -91,7 +92,8 @@ fn collect(path: &Path, root: &Path, files: &mut Vec<(PathBuf, PathBuf)>) -> std
         files.push((path.to_path_buf(), name));
         return Ok(());
     }
-    let mut entries: Vec<PathBuf> = std::fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+    let mut entries: Vec<PathBuf> =
+        std::fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
     entries.sort();
     for entry in entries {
         if entry.is_dir() || entry.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("parquet")) {
