@@ -68,9 +68,8 @@ const ALL: Operand = Operand { register: true, index: 0, flip: u64::MAX };
 /// How many levels, at most `levels`, are decided by program, and the distinct tests there, ascending.
 pub(super) fn choose_levels<'a>(
     trees: impl Iterator<Item = &'a [Step]> + Clone,
-    levels: usize,
+    mut levels: usize,
 ) -> (usize, Vec<(u8, u8)>) {
-    let mut levels = levels.min(PATH_LEVELS);
     loop {
         let mut tests: Vec<(u8, u8)> = Vec::new();
         for nodes in trees.clone() {

@@ -94,7 +94,11 @@ impl Plan {
             return Plan { tests: Vec::new(), pairs: Vec::new(), across, block_rows: MAX_BLOCK_ROWS, adding };
         }
         let nodes: Vec<Vec<Step>> = pass.trees.iter().map(|t| grower.trees[t.tree as usize].steps()).collect();
-        let (levels, tests) = choose_levels(nodes.iter().map(Vec::as_slice), usize::from(pass.level));
+        let level = usize::from(pass.level);
+        // One more level needs no longer path where only one child of each node is counted.
+        let one_more = level == PATH_LEVELS + 1 && pass.trees.iter().all(one_child);
+        let limit = if one_more { level } else { level.min(PATH_LEVELS) };
+        let (levels, tests) = choose_levels(nodes.iter().map(Vec::as_slice), limit);
         let index: HashMap<(u8, u8), u32> = tests.iter().zip(0..).map(|(&t, i)| (t, i)).collect();
         let mut pairs: Vec<PairPlan> = Vec::new();
         for (i, (tree, nodes)) in pass.trees.iter().zip(nodes).enumerate() {
@@ -109,6 +113,11 @@ impl Plan {
         let block_rows = (BLOCK_BYTES * 8 / bits).clamp(RUN, MAX_BLOCK_ROWS) / RUN * RUN;
         Plan { tests, pairs, across: None, block_rows, adding }
     }
+}
+
+/// Whether at most one child of each node is counted.
+fn one_child(tree: &PassTree) -> bool {
+    !tree.slots.windows(2).any(|w| w[0].node >> 1 == w[1].node >> 1)
 }
 
 impl TreePlan {
@@ -129,7 +138,7 @@ impl TreePlan {
         let slot_of: HashMap<u32, u32> = tree.slots.iter().zip(0..).map(|(s, i)| (s.node, i)).collect();
         let walk = levels < usize::from(pass.level);
         // If at most one child of each node is counted, the last decision need not be in the path.
-        let one_child = !walk && levels > 0 && !tree.slots.windows(2).any(|w| w[0].node >> 1 == w[1].node >> 1);
+        let one_child = !walk && levels > 0 && one_child(tree);
         let counted_child = |node: u32| {
             let right = slot_of.get(&(2 * number(node) + 1)).map(|&slot| (true, slot));
             right.or(slot_of.get(&(2 * number(node))).map(|&slot| (false, slot)))
