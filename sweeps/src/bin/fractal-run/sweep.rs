@@ -191,10 +191,20 @@ fn conduct(args: &SweepArgs, name: &str, grid: &Grid, cells: &[Cell], wish: Wish
         () if std::io::stderr().is_terminal() && !args.detached => sweep_screen::Style::Matrix,
         () => sweep_screen::Style::Lines,
     };
-    let screen = Arc::new(Screen::new(style, name));
+    let screen = Arc::new(Screen::new(style));
+    let plan = sweep::dry_run(&args.store, name, grid, cells, &wish)?;
+    screen.say(&format!(
+        "{name}: {} of {} cells to run, {} measured runs",
+        plan.to_run(),
+        cells.len(),
+        plan.queue.len()
+    ));
+    if !plan.queue.is_empty() {
+        screen.say(&sweep_plan::order_line(&plan, &wish));
+    }
     let watcher = screen.clone();
     let command = std::env::args().collect();
-    let mut runner = LocalRunner::new(Options::default())?;
+    let mut runner = LocalRunner::new(Options { cache: sample_set::cache(), ..Options::default() })?;
     let mut sweep =
         Sweep::open(&args.store, name, grid, cells, wish, command, Box::new(move |notice| watcher.notice(notice)))?;
     let desk = sweep.desk();
@@ -224,12 +234,11 @@ fn listen_for_signals(desk: Arc<Desk>) -> std::io::Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     std::thread::Builder::new().name("fractal:signals".into()).spawn(move || {
         let mut urgency = Urgency::Graceful;
-        for signal in signals.forever().filter(|signal| *signal != SIGHUP) {
+        for _ in signals.forever().filter(|signal| *signal != SIGHUP) {
             let what = match urgency {
                 Urgency::Graceful => "ending the current run; once more kills its workers",
                 Urgency::Now => "killing the workers",
             };
-            let _ = signal;
             writeln!(std::io::stderr(), "\n{what}").ok();
             desk.cancel(urgency);
             urgency = Urgency::Now;

@@ -31,7 +31,6 @@ pub(crate) enum Style {
 /// The screen of a running sweep.
 pub(crate) struct Screen {
     style: Style,
-    sweep: String,
     /// The fold of the events, from which lines take their labels and counts.
     state: Mutex<SweepState>,
     bar: ProgressBar,
@@ -40,7 +39,7 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    pub(crate) fn new(style: Style, sweep: &str) -> Screen {
+    pub(crate) fn new(style: Style) -> Screen {
         let bar = match style {
             Style::Matrix => {
                 let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
@@ -49,14 +48,7 @@ impl Screen {
             }
             _ => ProgressBar::hidden(),
         };
-        Screen {
-            style,
-            sweep: sweep.to_string(),
-            state: Mutex::default(),
-            bar,
-            stop: Arc::default(),
-            painter: Mutex::default(),
-        }
+        Screen { style, state: Mutex::default(), bar, stop: Arc::default(), painter: Mutex::default() }
     }
 
     /// Takes note of a step of the sweep.
@@ -72,9 +64,7 @@ impl Screen {
         state.apply(event);
         if let Some(line) = line(event, &state) {
             drop(state);
-            if self.style != Style::Quiet {
-                self.say(&line);
-            }
+            self.say(&line);
         }
     }
 
@@ -106,6 +96,9 @@ impl Screen {
 
     /// A line above the picture.
     pub(crate) fn say(&self, line: &str) {
+        if matches!(self.style, Style::Json | Style::Quiet) {
+            return;
+        }
         if self.style == Style::Matrix {
             self.bar.suspend(|| writeln!(std::io::stderr(), "{line}").ok());
         } else {
@@ -134,7 +127,6 @@ impl Screen {
             record.display()
         );
         write!(std::io::stderr(), "{text}").ok();
-        let _ = &self.sweep;
     }
 }
 
