@@ -81,13 +81,7 @@ impl Measured {
             ..Measured::default()
         };
         if let Some(spec) = spec {
-            measured.workers = spec.topology.workers;
-            measured.cores = spec.topology.cores;
-            measured.memory = spec.topology.memory;
-            measured.fraction = spec.data.fraction;
-            measured.trees = Some(spec.forest.trees);
-            measured.depth = Some(spec.forest.depth);
-            measured.single_thread_baseline = spec.topology.single_thread_baseline;
+            measured.ask(spec);
         }
         if let Some(started) = started {
             measured.host = Some(started.host.clone());
@@ -97,6 +91,28 @@ impl Measured {
             measured.command = started.command.clone();
         }
         measured
+    }
+
+    /// A cell of a sweep that has no run, with the reason: all there is of it is what it asks for.
+    pub fn without_run(spec: &RunSpec, sweep: &str, reason: String) -> Measured {
+        let mut measured = Measured {
+            sweep: Some(sweep.into()),
+            config: flat_config(spec),
+            error: Some(reason),
+            ..Measured::default()
+        };
+        measured.ask(spec);
+        measured
+    }
+
+    fn ask(&mut self, spec: &RunSpec) {
+        self.workers = spec.topology.workers;
+        self.cores = spec.topology.cores;
+        self.memory = spec.topology.memory;
+        self.fraction = spec.data.fraction;
+        self.trees = Some(spec.forest.trees);
+        self.depth = Some(spec.forest.depth);
+        self.single_thread_baseline = spec.topology.single_thread_baseline;
     }
 }
 

@@ -1,12 +1,14 @@
 //! Runs of the store as [`Measured`]: journals folded, imports read.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use fractal_logs::store::{RunStatus, Store, StoredRun};
 use fractal_logs::{RunState, journal};
 
-use super::measured::Measured;
+use super::measured::{Cache, Measured};
 use crate::import::load_imported;
+use crate::sweep::{CellStatus, JOURNAL_FILE, SweepState};
 
 /// Runs that a person named: one run, or all of a sweep.
 #[derive(Clone, Debug, Default)]
@@ -35,8 +37,48 @@ pub fn load(store: &Store, wanted: &str) -> Result<Selection, fractal_logs::Erro
             Err(reason) => selection.damaged.push(format!("{}: {reason}", run.id)),
         }
     }
+    if is_sweep {
+        add_what_the_sweep_knows(&store.root().join(wanted), &mut selection);
+    }
     selection.runs.sort_by(|a, b| (a.started_ms, &a.run).cmp(&(b.started_ms, &b.run)));
     Ok(selection)
+}
+
+/// A sweep's own journal tells what no run can: which runs were read cold, which do not count any more, and which cells
+/// have no run at all and why. Those become records without a time, so that no cell is ever absent without a word.
+fn add_what_the_sweep_knows(folder: &Path, selection: &mut Selection) {
+    if !folder.join(JOURNAL_FILE).exists() {
+        return;
+    }
+    let state = match SweepState::load(folder) {
+        Ok(state) => state,
+        Err(error) => return selection.damaged.push(error.to_string()),
+    };
+    for cell in state.cells() {
+        for record in &cell.runs {
+            let Some(place) = selection.runs.iter().position(|run| run.run == record.run_id) else { continue };
+            if record.void {
+                selection.runs.remove(place);
+                continue;
+            }
+            let run = &mut selection.runs[place];
+            run.repeat = run.repeat.or(Some(record.repeat));
+            run.cache = match record.cache {
+                crate::sweep::Cache::Cold => Cache::Cold,
+                crate::sweep::Cache::Warm => Cache::Warm,
+            };
+        }
+        let has_run = cell.runs.iter().any(|record| selection.runs.iter().any(|run| run.run == record.run_id));
+        if !has_run {
+            let status = cell.status(state.repeats);
+            let reason = match &status {
+                CellStatus::Skipped { reason } => format!("skipped: {reason}"),
+                CellStatus::Failed { error, .. } => error.clone(),
+                other => other.word().to_string(),
+            };
+            selection.runs.push(Measured::without_run(&cell.spec, &selection.name, reason));
+        }
+    }
 }
 
 /// One stored run: its import record, else the fold of its journal.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::fits::{Amdahl, Gustafson, Refusal, Sample, Usl, UslVerdict, karp_flatt};
-use super::measured::{Measured, Origin};
+use super::measured::{Cache, Measured, Origin};
 use super::stats::median;
 use super::waterfall::Waterfall;
 
@@ -185,6 +185,10 @@ fn build<'a>(label: String, members: &[&'a Measured]) -> Slice<'a> {
     }
     points.sort_by(|a, b| a.p.total_cmp(&b.p));
     for point in &mut points {
+        // Cold and warm reads are never averaged: where a cell has both, the warm ones stand for it.
+        if point.runs.iter().any(|run| run.cache == Cache::Warm) {
+            point.runs.retain(|run| run.cache != Cache::Cold);
+        }
         point.runs.sort_by_key(|run| (run.started_ms, run.repeat));
     }
     Slice { label, origin: members[0].origin, axis, points, baselines }

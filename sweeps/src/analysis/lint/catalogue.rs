@@ -46,6 +46,7 @@ lints! {
     "V1" "oversubscribed cores" "threads on a host > its CPUs, or CPU time ÷ busy time < 0.8";
     "W1" "wave quantisation" "partitions ÷ (⌈partitions ÷ threads⌉ × threads) < 0.9";
     "X1" "I/O bound" "time waiting for bytes ÷ time on partitions > 0.3";
+    "Y1" "cold and warm on one curve" "some points of a slice were read cold only, others warm";
 }
 
 /// The lint of an id, in either case.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Finding, Names, Severity};
-use crate::analysis::measured::{Measured, Origin};
+use crate::analysis::measured::{Cache, Measured, Origin};
 use crate::analysis::order::Moves;
 use crate::analysis::scaling::{Axis, Metric, Point, Slice, slices};
 use crate::analysis::stats::{median, spearman};
@@ -24,6 +24,7 @@ pub(super) fn lint(runs: &[Measured], names: &Names) -> Vec<Finding> {
         findings.extend(inflation(slice, names));
         findings.extend(unscaled(slice, names));
         findings.extend(too_few_points(slice, names));
+        findings.extend(cold_and_warm(slice, names));
         findings.extend(slice.points.iter().filter_map(|point| noise(point, names)));
     }
     findings.extend(conservation(runs, names));
@@ -277,6 +278,26 @@ fn too_few_points(slice: &Slice<'_>, names: &Names) -> Option<Finding> {
             .advice("measure at least five, better 1, 2, 3, 4, 6 and 8")
             .about([])
             .weight(0.0)
+    })
+}
+
+/// Y1: a curve whose points read their input from different places.
+fn cold_and_warm(slice: &Slice<'_>, names: &Names) -> Option<Finding> {
+    let of = |cache: Cache| -> Vec<String> {
+        let points = slice.points.iter().filter(|point| point.runs.iter().all(|run| run.cache == cache));
+        points.map(|point| format!("x{}", point.p)).collect()
+    };
+    let (cold, warm) = (of(Cache::Cold), of(Cache::Warm));
+    (!cold.is_empty() && !warm.is_empty()).then(|| {
+        Finding::new("Y1", Severity::Warning, names.in_sweep(&slice.points[0].runs[0].sweep, &slice.label))
+            .evidence(format!("{} read their input cold, {} warm", cold.join(", "), warm.join(", ")))
+            .number("cold", cold.len() as f64)
+            .number("warm", warm.len() as f64)
+            .advice("add a warm-up or a repeat (--repeats 2), so that every cell has a warm run")
+            .about(
+                slice.points.iter().flat_map(|point| point.runs.iter().copied()).filter(|run| run.cache == Cache::Cold),
+            )
+            .weight(0.05)
     })
 }
 

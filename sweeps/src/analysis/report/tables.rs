@@ -36,6 +36,9 @@ pub(super) fn cells(runs: &[Measured], slices: &[Slice<'_>], findings: &[Finding
             (Some(Outcome::Done), Some(0)) => "warm-up".into(),
             (Some(Outcome::Done), _) => "done".into(),
             (Some(outcome), _) => format!("<span class=\"absent\">{}</span>", format!("{outcome:?}").to_lowercase()),
+            (None, _) if run.run.is_empty() => {
+                format!("<span class=\"absent\">{}</span>", escape(run.error.as_deref().unwrap_or("not run")))
+            }
             (None, _) => "<span class=\"absent\">no end</span>".into(),
         };
         let name = match (&run.sweep, several) {
