@@ -13,7 +13,7 @@ use super::footer::{Footer, GroupBytes, parse_footer, read_footer, tail_range};
 use super::layout::Layout;
 use super::listing::FileEntry;
 use super::plan::Piece;
-use super::remote::Remote;
+use super::remote::Bucket;
 use super::source::{RangeReader, Source};
 
 /// A file whose footer and columns are known.
@@ -105,7 +105,7 @@ impl Feed {
         self.next_reader = None;
         self.ahead = self.source.remote().map(|remote| {
             let (sender, messages) = mpsc::channel(1);
-            remote.spawn(fetch_ahead(remote.clone(), self.schema.clone(), pieces.clone(), sender));
+            remote.spawn(fetch_ahead(remote.bucket.clone(), self.schema.clone(), pieces.clone(), sender));
             Ahead { messages, taken: 0 }
         });
         self.announced = pieces.into();
@@ -171,9 +171,9 @@ impl Feed {
     }
 }
 
-async fn fetch_ahead(remote: Remote, schema: Schema, pieces: Vec<Piece>, sender: mpsc::Sender<(usize, Message)>) {
+async fn fetch_ahead(bucket: Bucket, schema: Schema, pieces: Vec<Piece>, sender: mpsc::Sender<(usize, Message)>) {
     for (number, piece) in pieces.into_iter().enumerate() {
-        let opened = open_remote(&remote, &schema, &piece.file).await;
+        let opened = open_remote(&bucket, &schema, &piece.file).await;
         let file = opened.as_ref().ok().cloned();
         // A closed channel means that nobody wants more.
         if sender.send((number, Message::Open(opened))).await.is_err() {
@@ -181,7 +181,7 @@ async fn fetch_ahead(remote: Remote, schema: Schema, pieces: Vec<Piece>, sender:
         }
         let Some(file) = file else { continue };
         for group in file.groups(&piece) {
-            let bytes = fetch_remote(&remote, &file, &piece.file, group).await;
+            let bytes = fetch_remote(&bucket, &file, &piece.file, group).await;
             let failed = bytes.is_err();
             if sender.send((number, Message::Group(bytes))).await.is_err() {
                 return;
@@ -193,10 +193,10 @@ async fn fetch_ahead(remote: Remote, schema: Schema, pieces: Vec<Piece>, sender:
     }
 }
 
-async fn open_remote(remote: &Remote, schema: &Schema, file: &FileEntry) -> Result<OpenFile, Fault> {
+async fn open_remote(bucket: &Bucket, schema: &Schema, file: &FileEntry) -> Result<OpenFile, Fault> {
     let mut range = tail_range(file.bytes)?;
     loop {
-        let tail = remote.fetch(&file.name, vec![range]).await?.remove(0);
+        let tail = bucket.fetch(&file.name, vec![range]).await?.remove(0);
         match parse_footer(&tail, file.bytes)? {
             Footer::Whole(footer) => return OpenFile::new(footer, schema, true, file.bytes),
             Footer::Needs(bytes) => range = file.bytes - bytes..file.bytes,
@@ -204,8 +204,8 @@ async fn open_remote(remote: &Remote, schema: &Schema, file: &FileEntry) -> Resu
     }
 }
 
-async fn fetch_remote(remote: &Remote, file: &OpenFile, entry: &FileEntry, group: usize) -> Result<GroupBytes, Fault> {
+async fn fetch_remote(bucket: &Bucket, file: &OpenFile, entry: &FileEntry, group: usize) -> Result<GroupBytes, Fault> {
     let (ranges, mut bytes) = GroupBytes::plan(&file.footer, group, &file.layout.leaves(), file.len)?;
-    bytes.data = remote.fetch(&entry.name, ranges).await?.concat();
+    bytes.data = bucket.fetch(&entry.name, ranges).await?.concat();
     Ok(bytes)
 }

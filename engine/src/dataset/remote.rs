@@ -17,9 +17,15 @@ use super::source::is_parquet;
 /// A folder of a bucket. Requests run on a small runtime of its own, so that callers need none.
 #[derive(Clone, Debug)]
 pub(super) struct Remote {
+    pub(super) bucket: Bucket,
+    runtime: Arc<Runtime>,
+}
+
+/// What a task needs of it: not the runtime, which must not end on one of its own threads.
+#[derive(Clone, Debug)]
+pub(super) struct Bucket {
     store: Arc<dyn ObjectStore>,
     prefix: Key,
-    runtime: Arc<Runtime>,
     endpoint: Arc<str>,
 }
 
@@ -71,14 +77,15 @@ impl Remote {
             .enable_all()
             .build()
             .map_err(|error| Error::place(root, format!("no thread for its requests ({error})"), "check ulimit -u"))?;
-        Ok(Remote { store, prefix, runtime: Arc::new(runtime), endpoint: endpoint.into() })
+        let bucket = Bucket { store, prefix, endpoint: endpoint.into() };
+        Ok(Remote { bucket, runtime: Arc::new(runtime) })
     }
 
     /// The parquet files directly below `folder`, named relative to the root.
     pub(super) fn list(&self, folder: &str, root: &str) -> Result<Vec<FileEntry>, Error> {
-        let prefix = self.prefix.clone().join(folder);
-        let listed = self.runtime.block_on(self.store.list_with_delimiter(Some(&prefix))).map_err(|error| {
-            let (problem, advice) = self.explain(&error);
+        let prefix = self.bucket.prefix.clone().join(folder);
+        let listed = self.runtime.block_on(self.bucket.store.list_with_delimiter(Some(&prefix))).map_err(|error| {
+            let (problem, advice) = self.bucket.explain(&error);
             Error::place(format!("{root}/{folder}"), problem, advice)
         })?;
         let name = |key: &Key| key.filename().map(|file| format!("{folder}/{file}"));
@@ -90,12 +97,27 @@ impl Remote {
             .collect())
     }
 
-    fn key(&self, name: &str) -> Key {
-        name.split('/').fold(self.prefix.clone(), |key, part| key.join(part))
+    pub(super) fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, Fault> {
+        self.runtime.block_on(self.bucket.fetch(name, vec![range])).map(|mut parts| parts.remove(0))
     }
 
-    pub(super) fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, Fault> {
-        self.runtime.block_on(self.fetch(name, vec![range])).map(|mut parts| parts.remove(0))
+    /// Runs `task` beside the caller, on the store's own threads.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
+    }
+
+    /// Writes an object below the folder.
+    pub(super) fn put(&self, name: &str, bytes: Bytes, root: &str) -> Result<(), Error> {
+        self.runtime.block_on(self.bucket.store.put(&self.bucket.key(name), bytes.into())).map(drop).map_err(|error| {
+            let (problem, advice) = self.bucket.explain(&error);
+            Error::place(format!("{root}/{name}"), problem, advice)
+        })
+    }
+}
+
+impl Bucket {
+    fn key(&self, name: &str) -> Key {
+        name.split('/').fold(self.prefix.clone(), |key, part| key.join(part))
     }
 
     /// Fetches ranges of one object; near ones in one request.
@@ -108,19 +130,6 @@ impl Remote {
             None => Ok(parts),
             Some((range, part)) => Err(super::source::truncated(range.end, range.start + part.len() as u64)),
         }
-    }
-
-    /// Runs `task` beside the caller, on the store's own threads.
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.runtime.spawn(task);
-    }
-
-    /// Writes an object below the folder.
-    pub(super) fn put(&self, name: &str, bytes: Bytes, root: &str) -> Result<(), Error> {
-        self.runtime.block_on(self.store.put(&self.key(name), bytes.into())).map(drop).map_err(|error| {
-            let (problem, advice) = self.explain(&error);
-            Error::place(format!("{root}/{name}"), problem, advice)
-        })
     }
 
     /// What went wrong and what to do about it.
