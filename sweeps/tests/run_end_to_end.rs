@@ -149,6 +149,45 @@ fn cross_validation_chooses_and_refits() {
 }
 
 #[test]
+fn a_saved_model_predicts() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model.json");
+    let run = Run::of(&["--data", path(data()), "--trees", "3", "--save-model", path(&model)]);
+    run.result();
+    assert_eq!(fs::read(&model).unwrap(), fs::read(run.dir.join("model.json")).unwrap());
+    let out = folder.path().join("out");
+    let test = data().join("test");
+    let arguments = ["predict", "--model", path(&model), "--data", path(&test), "--out", path(&out)];
+    let output = fractal_run().args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("9,000 rows of 3 files"));
+    let names = |folder: &Path| {
+        let mut names: Vec<_> = fs::read_dir(folder).unwrap().flatten().map(|file| file.file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&out), names(&test));
+    // A damaged model is refused by name, not by panic.
+    let text = fs::read_to_string(&model).unwrap().replacen("\"counts\":[", "\"counts\":[1,", 1);
+    fs::write(&model, text).unwrap();
+    let output = fractal_run().args(arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("model.json"));
+}
+
+#[test]
+fn a_profile_compares_nested_fractions() {
+    let output =
+        fractal_run().args(["profile", "--data", path(data()), "--fractions", "0.4,1", "--json"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let profile: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let train = |index: usize| profile["fractions"][index]["subsets"][0].clone();
+    assert_eq!((train(0)["files"].as_u64(), train(0)["rows"].as_u64()), (Some(3), Some(9_000)));
+    assert_eq!((train(1)["files"].as_u64(), train(1)["rows"].as_u64()), (Some(9), Some(27_000)));
+    assert_eq!(train(1)["distance"].as_f64(), Some(0.0));
+}
+
+#[test]
 fn bad_input_is_one_clear_line() {
     let folder = tempfile::tempdir().unwrap();
     let copy = |name: &str| {
