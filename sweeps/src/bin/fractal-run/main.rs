@@ -43,6 +43,7 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant)] // one value a process
 enum Command {
     /// Write a FRACTAL-shaped data set of any size
     Generate(generate::GenerateArgs),

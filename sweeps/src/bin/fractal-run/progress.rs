@@ -116,10 +116,10 @@ impl EventSink for Progress {
                 let memory: u64 = latest().map(|sample| sample.rss_bytes).sum();
                 self.bar.set_message(format!("{} rows/s, {} resident", count(rate as u64), bytes(memory)));
             }
-            EventKind::PhaseFinished { phase, wall_us, .. } if event.source == fractal_logs::Source::Worker(0) => {
-                if self.style == Style::Lines {
-                    self.line(&format!("{:<22} {:>9}", words(*phase), seconds(*wall_us as f64 / 1e6)));
-                }
+            EventKind::PhaseFinished { phase, wall_us, .. }
+                if self.style == Style::Lines && event.source == fractal_logs::Source::Worker(0) =>
+            {
+                self.line(&format!("{:<22} {:>9}", words(*phase), seconds(*wall_us as f64 / 1e6)));
             }
             EventKind::WarningRaised { message, .. } => self.line(&format!("warning: {message}")),
             EventKind::FileSkipped { reason, .. } => self.line(&format!("skipped: {reason}")),

@@ -131,6 +131,6 @@ pub(crate) fn text(result: &RunResult) -> String {
 
 fn limits(limits: fractal_logs::Limits) -> String {
     let cpus = limits.cpus.map_or("any CPU".into(), |cpus| format!("{cpus} CPUs"));
-    let memory = limits.memory.map_or("any memory".into(), |memory| bytes(memory));
+    let memory = limits.memory.map_or("any memory".into(), bytes);
     format!("{cpus} and {memory}")
 }
