@@ -1,0 +1,111 @@
+//! `fractal-run` over a real S3-protocol server on loopback: moto's, from `pip install 'moto[server]'`.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use fractal_engine::dataset::{GenerateSpec, generate};
+
+struct Server {
+    process: Child,
+    port: u16,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Server {
+    fn start() -> Option<Server> {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let process = Command::new("moto_server")
+            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let server = Server { process, port };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < deadline, "moto_server did not start");
+            sleep(Duration::from_millis(100));
+        }
+        Some(server)
+    }
+
+    fn put(&self, path: &str, body: &[u8]) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "PUT {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        stream.write_all(body).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+}
+
+fn run(port: u16, data: &str, store: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_fractal-run"))
+        .env("XDG_CACHE_HOME", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"))
+        .env("AWS_ACCESS_KEY_ID", "key")
+        .env("AWS_SECRET_ACCESS_KEY", "secret")
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{port}"))
+        .env("AWS_ALLOW_HTTP", "true")
+        .args(["--data", data, "--workers", "2", "--cores", "1", "--trees", "3", "--json", "--quiet", "--store"])
+        .arg(store)
+        .output()
+        .unwrap()
+}
+
+fn model_hash(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    result["model_hash"].as_str().unwrap().to_string()
+}
+
+#[test]
+fn a_bucket_trains_the_forest_that_a_folder_trains() {
+    let Some(server) = Server::start() else {
+        println!("skipped: no moto_server on the PATH (pip install 'moto[server]')");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let set = folder.path().join("set");
+    let spec =
+        GenerateSpec { train_files: 4, val_files: 1, test_files: 1, rows_per_file: 2000, row_group_rows: 500, seed: 3 };
+    generate(&set, &spec, 2, &|_| {}).unwrap();
+    server.put("/bucket", b"");
+    for subset in ["train", "val", "test"] {
+        for file in std::fs::read_dir(set.join(subset)).unwrap().flatten() {
+            let name = file.file_name().into_string().unwrap();
+            server.put(&format!("/bucket/set/{subset}/{name}"), &std::fs::read(file.path()).unwrap());
+        }
+    }
+    let store = folder.path().join("store");
+    let local = model_hash(&run(server.port, set.to_str().unwrap(), &store));
+    assert_eq!(model_hash(&run(server.port, "s3://bucket/set", &store)), local);
+    assert_eq!(model_hash(&run(server.port, "s3a://bucket/set/", &store)), local);
+
+    let one_error = |output: Output, named: &str| {
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        let lines: Vec<&str> = errors.lines().filter(|line| line.starts_with("error:")).collect();
+        assert!(lines.len() == 1 && lines[0].contains(named), "{errors}");
+    };
+    one_error(run(server.port, "s3://no-such-bucket/set", &store), "bucket does not exist");
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let start = Instant::now();
+    one_error(run(closed, "s3://bucket/set", &store), "cannot be reached");
+    assert!(start.elapsed() < Duration::from_secs(60), "an unreachable store is told in seconds");
+}
