@@ -121,7 +121,9 @@ fn absent(sweep: &Option<String>, runs: &[&Measured], names: &Names) -> Option<F
 fn baseline(slice: &Slice<'_>, residuals: &[Residual], names: &Names) -> Option<Finding> {
     let curve = slice.curve(&Metric::Total, None)?;
     let base = slice.points.first()?;
-    let row = curve.rows.iter().max_by(|a, b| a.efficiency.total_cmp(&b.efficiency))?;
+    // Points beside the base (other cores, as many threads) say nothing about scaling.
+    let above = curve.rows.iter().filter(|row| row.p > curve.base_p);
+    let row = above.max_by(|a, b| a.efficiency.total_cmp(&b.efficiency))?;
     let residual = base.runs.iter().find_map(|run| {
         let key = stratum(run);
         let work = if run.train_rows > 0 { run.train_rows as f64 } else { run.fraction };
