@@ -6,7 +6,7 @@ use fractal_logs::{RunSpec, Schema};
 
 use super::state::{CellRecord, SweepState};
 use crate::grid::{Axis, AxisValue};
-use crate::predict::{Ahead, Band, DurationPoint, Durations, Memory, MemoryAsk, MemoryPrediction};
+use crate::predict::{Ahead, Band, Basis, DurationPoint, Durations, Memory, MemoryAsk, MemoryPrediction};
 
 /// Classes of the FRACTAL data set; other data are taken to have as many until more is known of them.
 const CLASSES: u32 = 9;
@@ -19,7 +19,19 @@ pub struct Forecast {
     work: Option<Axis>,
     /// Rows of train at fraction 1, by folder of the data.
     rows: HashMap<String, f64>,
+    /// What was measured, by stratum.
+    measured: HashMap<String, Measured>,
 }
+
+/// Range of what was measured in one stratum: inside it a prediction interpolates.
+#[derive(Clone, Copy, Debug)]
+struct Measured {
+    work: (f64, f64),
+    workers: (f64, f64),
+}
+
+/// Share by which a run may differ from its prediction before it is called an anomaly.
+const ANOMALY: f64 = 0.20;
 
 impl Forecast {
     /// Fits to what is done in `sweeps`; the first is the sweep at hand, the others lend their measurements. `axes` are
@@ -37,6 +49,13 @@ impl Forecast {
             }
         }
         let points: Vec<DurationPoint> = records().flat_map(|record| forecast.points(record)).collect();
+        for point in &points {
+            let wider = |range: (f64, f64), value: f64| (range.0.min(value), range.1.max(value));
+            let new = Measured { work: (point.work, point.work), workers: (point.workers, point.workers) };
+            let measured = forecast.measured.entry(point.stratum.clone()).or_insert(new);
+            measured.work = wider(measured.work, point.work);
+            measured.workers = wider(measured.workers, point.workers);
+        }
         forecast.durations = Durations::fit(&points);
         let peaks: Vec<(MemoryAsk, u64)> = records()
             .flat_map(|record| record.done().map(move |(_, figures)| (record, figures)))
@@ -52,6 +71,20 @@ impl Forecast {
     /// Predicted seconds of one run; `None` if nothing like it was measured.
     pub fn duration(&self, spec: &RunSpec) -> Option<Band> {
         self.durations.predict(&self.ahead(spec))
+    }
+
+    /// Predicted seconds of a run that took `seconds`, if that is an anomaly: off by more than a fifth, and outside the
+    /// band to either side. Only a fitted model inside the range of what it was fitted to is sure enough of itself.
+    pub fn anomaly(&self, spec: &RunSpec, seconds: f64) -> Option<f64> {
+        let ahead = self.ahead(spec);
+        let measured = self.measured.get(&ahead.stratum)?;
+        let inside = |(low, high): (f64, f64), value: f64| low <= value && value <= high;
+        if !inside(measured.work, ahead.work) || !inside(measured.workers, ahead.workers) {
+            return None;
+        }
+        let band = self.durations.predict(&ahead).filter(|band| band.basis == Basis::Model)?;
+        let off = (band.p50 - seconds).abs();
+        (off > ANOMALY * seconds && off > band.p90 - band.p50).then_some(band.p50)
     }
 
     /// Predicted seconds of several runs together; `None` if one of them cannot be predicted.

@@ -301,7 +301,7 @@ impl Sweep {
             return Ok(None);
         };
         let request = self.request(spec, &cell, repeat, &run_id);
-        let predicted = self.desk.forecast().duration(spec);
+        let forecast = self.desk.forecast();
 
         let mut variables = vec![
             ("FRACTAL_SWEEP", self.desk.name().to_string()),
@@ -325,19 +325,11 @@ impl Sweep {
             vec![SweepEventKind::RunFinished { cell: cell.clone(), run_id: run_id.clone(), end: end.clone() }];
         if let RunEnd::Done { figures } = &end {
             self.warm.read(spec);
-            // Only a fitted model is sure enough of itself to call a run odd, and it knows nothing of cold caches.
-            if let Some(band) = predicted
-                && repeat > 0
-                && cache == Cache::Warm
-                && band.basis == crate::predict::Basis::Model
-                && (band.p50 - figures.total_time_s).abs() > ANOMALY * figures.total_time_s
-            {
-                steps.push(SweepEventKind::AnomalyFound {
-                    cell: cell.clone(),
-                    run_id,
-                    measured_s: figures.total_time_s,
-                    predicted_s: band.p50,
-                });
+            // Neither warm-ups nor cold runs say anything about the cell.
+            let predicted = forecast.anomaly(spec, figures.total_time_s);
+            if let Some(predicted_s) = predicted.filter(|_| repeat > 0 && cache == Cache::Warm) {
+                let measured_s = figures.total_time_s;
+                steps.push(SweepEventKind::AnomalyFound { cell: cell.clone(), run_id, measured_s, predicted_s });
             }
         }
         self.desk.end(steps)?;
@@ -374,9 +366,6 @@ impl Sweep {
         self.desk.step(vec![SweepEventKind::WarningRaised { code: code.to_string(), message }])
     }
 }
-
-/// Share by which a run may differ from its prediction before it is called an anomaly.
-const ANOMALY: f64 = 0.20;
 
 fn is_skipped(state: &SweepState, cell: &str) -> bool {
     state.cell(cell).is_some_and(|cell| cell.skipped.is_some())

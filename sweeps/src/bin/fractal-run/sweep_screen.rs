@@ -150,9 +150,9 @@ fn line(event: &SweepEvent, state: &SweepState) -> Option<String> {
                 0 => "warm-up".to_string(),
                 repeat => format!("repeat {repeat}/{}", state.repeats.max(repeat)),
             };
-            let cells = state.cells();
-            let done = cells.iter().filter(|cell| cell.done().count() >= state.repeats.max(1) as usize).count();
-            let progress = format!("[{done}/{}]", cells.len());
+            let (wanted, cells) = (state.repeats.max(1) as usize, state.cells());
+            let done: usize = cells.iter().map(|cell| cell.done().count().min(wanted)).sum();
+            let progress = format!("[{done}/{}]", cells.len() * wanted);
             Some(match end {
                 RunEnd::Done { figures } => {
                     let cold = if run.cache == Cache::Cold { " cold" } else { "" };
