@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fractal_logs::{Emitter, EventKind, FailureKind, Source};
+use fractal_logs::{Emitter, EventKind, EventSink, FailureKind, RunEvent, Source};
 use rustix::process::{Signal as KernelSignal, set_parent_process_death_signal};
 
 use crate::Error;
 use crate::facts::{allowed_cpus, host_facts, process_usage};
+use crate::limits;
 use crate::mesh;
 use crate::uplink::{Signal, Uplink};
 use crate::welcome::{PROTOCOL, ToWorker, Welcome, read_line};
@@ -51,6 +52,8 @@ pub struct WorkerIdentity {
 pub struct Worker {
     welcome: Welcome,
     uplink: Arc<Uplink>,
+    /// Where this worker's events go.
+    sink: Arc<Metered>,
     start: Instant,
     peers: Mutex<mpsc::Receiver<Vec<Option<SocketAddr>>>>,
     state: Arc<State>,
@@ -109,7 +112,8 @@ impl Worker {
             let state = state.clone();
             move || watch_stdin(stdin, &peers, &state)
         })?;
-        let worker = Worker { uplink, start, peers: Mutex::new(receiver), state, welcome };
+        let sink = Arc::new(Metered { uplink: uplink.clone(), throttled_before: limits::throttled(None) });
+        let worker = Worker { uplink, sink, start, peers: Mutex::new(receiver), state, welcome };
         worker.uplink.say(&Signal::Joined);
         let interval = Duration::from_millis(worker.welcome.heartbeat_ms.max(10));
         let uplink = worker.uplink.clone();
@@ -136,7 +140,7 @@ impl Worker {
 
     /// Emits events to the runner, stamped with this worker and the run's clock.
     pub fn emitter(&self) -> Emitter {
-        Emitter::new(self.uplink.clone(), Source::Worker(self.welcome.worker), self.start)
+        Emitter::new(self.sink.clone(), Source::Worker(self.welcome.worker), self.start)
     }
 
     /// Becomes true when the runner asks this worker to stop. Whoever takes it promises to look at it; without that, a
@@ -214,6 +218,28 @@ impl Worker {
         log(&message);
         self.uplink.say(&Signal::Failed { kind: FailureKind::Timeout, message });
         process::exit(exit_code::NO_MESH)
+    }
+}
+
+/// Passes events on to the runner, and completes samples by what only this crate can read: the cgroup's counters.
+#[derive(Debug)]
+struct Metered {
+    uplink: Arc<Uplink>,
+    /// Reading at the start; the cgroup may be older than this worker.
+    throttled_before: Option<u64>,
+}
+
+impl EventSink for Metered {
+    fn record(&self, event: &RunEvent) {
+        if !matches!(event.kind, EventKind::WorkerSampled { throttled: None, .. }) {
+            return self.uplink.record(event);
+        }
+        let mut event = event.clone();
+        if let EventKind::WorkerSampled { throttled, .. } = &mut event.kind {
+            let before = self.throttled_before.unwrap_or(0);
+            *throttled = limits::throttled(None).map(|now| now.saturating_sub(before));
+        }
+        self.uplink.record(&event);
     }
 }
 

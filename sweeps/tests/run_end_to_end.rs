@@ -103,6 +103,10 @@ fn the_result_is_the_fold_of_the_journal() {
     assert!(state.levels.values().all(|level| level.threads.len() == 4), "each of 4 threads counts each level");
     assert_eq!(result.workers.len(), 2);
     assert!(result.workers.values().all(|worker| worker.peak_rss_bytes > 0 && worker.granted.is_some()));
+    for worker in result.workers.values() {
+        let in_cgroup = worker.enforced_by.as_deref().is_some_and(|means| means.contains("cgroup"));
+        assert!(worker.throttled.is_some() || !in_cgroup, "a cgroup counts how often it throttled: {worker:?}");
+    }
 }
 
 #[test]
@@ -239,6 +243,38 @@ fn bad_input_is_one_clear_line() {
     let skipped = Run::of(&["--data", path(&truncated), "--on-bad-file", "skip", "--trees", "2"]).result();
     assert_eq!(skipped.train_count, 24_000);
     assert_eq!(skipped.skipped_files.len(), 1);
+}
+
+#[test]
+fn a_skipped_file_is_skipped_whole_whatever_the_partitions() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let root = folder.path();
+    for subset in ["train", "val", "test"] {
+        fs::create_dir_all(root.join(subset)).unwrap();
+        for file in fs::read_dir(data().join(subset)).unwrap().flatten() {
+            fs::copy(file.path(), root.join(subset).join(file.file_name())).unwrap();
+        }
+    }
+    // Damage in the middle: the first row group of each file still reads.
+    for subset in ["train", "test"] {
+        let file = fs::read_dir(root.join(subset)).unwrap().flatten().map(|file| file.path()).max().unwrap();
+        let mut bytes = fs::read(&file).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle..middle + 2000].fill(0xff);
+        fs::write(&file, bytes).unwrap();
+    }
+    let skip = ["--data", path(root), "--on-bad-file", "skip", "--trees", "3"];
+    let whole = Run::of(&[&skip[..], &["--cores", "1"]].concat()).result();
+    assert_eq!((whole.train_count, whole.test_count, whole.skipped_files.len()), (24_000, 6_000, 2));
+    for arguments in [
+        &["--cores", "1", "--min-partition", "1k", "--max-partition", "20k"][..],
+        &["--workers", "3", "--cores", "4", "--min-partition", "1k", "--max-partition", "5k"],
+    ] {
+        let cut = Run::of(&[&skip, arguments].concat()).result();
+        assert_eq!((cut.train_count, cut.test_count), (24_000, 6_000), "{arguments:?}");
+        assert_eq!((cut.model_hash, cut.test_accuracy), (whole.model_hash.clone(), whole.test_accuracy));
+        assert_eq!(cut.skipped_files.keys().collect::<Vec<_>>(), whole.skipped_files.keys().collect::<Vec<_>>());
+    }
 }
 
 /// Processes whose parent chain leads to `pid`, itself excluded.

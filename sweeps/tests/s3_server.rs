@@ -22,10 +22,21 @@ impl Drop for Server {
 }
 
 impl Server {
+    /// A server that takes any key.
     fn start() -> Option<Server> {
+        Server::start_with(&[])
+    }
+
+    /// A server that knows nobody: every request meets its check of keys.
+    fn start_strict() -> Option<Server> {
+        Server::start_with(&[("INITIAL_NO_AUTH_ACTION_COUNT", "0")])
+    }
+
+    fn start_with(environment: &[(&str, &str)]) -> Option<Server> {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let process = Command::new("moto_server")
             .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+            .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -74,6 +85,23 @@ fn model_hash(output: &Output) -> String {
     result["model_hash"].as_str().unwrap().to_string()
 }
 
+fn one_error(output: Output, named: &str) {
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    let lines: Vec<&str> = errors.lines().filter(|line| line.starts_with("error:")).collect();
+    assert!(lines.len() == 1 && lines[0].contains(named), "{errors}");
+}
+
+#[test]
+fn a_wrong_key_is_told_as_such() {
+    let Some(server) = Server::start_strict() else {
+        println!("skipped: no moto_server on the PATH (pip install 'moto[server]')");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    one_error(run(server.port, "s3://bucket/set", &folder.path().join("store")), "AWS_ACCESS_KEY_ID");
+}
+
 #[test]
 fn a_bucket_trains_the_forest_that_a_folder_trains() {
     let Some(server) = Server::start() else {
@@ -97,12 +125,6 @@ fn a_bucket_trains_the_forest_that_a_folder_trains() {
     assert_eq!(model_hash(&run(server.port, "s3://bucket/set", &store)), local);
     assert_eq!(model_hash(&run(server.port, "s3a://bucket/set/", &store)), local);
 
-    let one_error = |output: Output, named: &str| {
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{errors}");
-        let lines: Vec<&str> = errors.lines().filter(|line| line.starts_with("error:")).collect();
-        assert!(lines.len() == 1 && lines[0].contains(named), "{errors}");
-    };
     one_error(run(server.port, "s3://no-such-bucket/set", &store), "bucket does not exist");
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let start = Instant::now();

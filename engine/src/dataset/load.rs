@@ -163,13 +163,6 @@ impl Loader {
             self.group.append(&self.schema, labels, rows, &mut report);
             self.bytes = bytes.data;
         }
-        // Of a part of a file that would depend on where it was cut.
-        if report.rows == 0 && report.skipped > 0 && piece.row_groups.is_none() {
-            return Err(Fault::mismatch(
-                format!("has no usable row: each has a null or NaN in a feature or no {}", self.schema.label_name()),
-                "check the columns, or leave such files out with --on-bad-file skip",
-            ));
-        }
         let segment =
             Segment { file_key: piece.file.key, first_row: piece.first_row, start, rows: rows.rows() - start };
         rows.segments.push(segment);

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::ops::Range;
 
-use fractal_logs::{DataSpec, Subset};
+use fractal_logs::{DataSpec, OnBadFile, Subset};
 use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Fault};
@@ -42,8 +42,8 @@ pub struct Partition {
 /// Reads the footers of those files only that may have to be cut.
 ///
 /// # Errors
-/// Size bounds that contradict each other; a footer that cannot be read. With `--on-bad-file skip` such a file is left
-/// whole, and whoever loads it reports it.
+/// Size bounds that contradict each other; a footer that cannot be read. With `--on-bad-file skip` no file is cut and no
+/// footer read here: whoever loads a bad file reports it.
 pub fn plan_partitions(
     source: &Source,
     listings: &[Listing],
@@ -86,18 +86,13 @@ fn cut(source: &Source, listing: &Listing, spec: &DataSpec, max: u64, threads: u
         } else {
             max
         };
-        if file.bytes <= limit {
+        // What is skipped is a file: cut, only the piece with the damage would be missed, and the forest would depend on
+        // where the cuts fell.
+        if file.bytes <= limit || spec.on_bad_file == OnBadFile::Skip {
             pieces.push(whole);
             continue;
         }
-        let row_groups = match row_group_sizes(source, file) {
-            Ok(row_groups) => row_groups,
-            Err(_) if spec.on_bad_file == fractal_logs::OnBadFile::Skip => {
-                pieces.push(whole);
-                continue;
-            }
-            Err(fault) => return Err(fault.at(source.path_of(file))),
-        };
+        let row_groups = row_group_sizes(source, file).map_err(|fault| fault.at(source.path_of(file)))?;
         if row_groups.len() < 2 {
             pieces.push(whole);
             continue;

@@ -41,7 +41,7 @@ pub(crate) struct DataArgs {
     /// Cut larger files at row groups into partitions of at most this size
     #[arg(long, value_name = "SIZE", default_value = "256m", value_parser = mebibytes)]
     pub(crate) max_partition: u64,
-    /// What an unreadable file does: end the run, or be left out, counted and reported
+    /// What an unreadable file does: end the run, or be left out, counted and reported (with skip, no file is cut)
     #[arg(long, value_enum, default_value_t = OnBadFileArg::Fail)]
     pub(crate) on_bad_file: OnBadFileArg,
 }
