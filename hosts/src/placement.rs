@@ -8,6 +8,7 @@ use fractal_logs::Topology;
 use crate::Error;
 use crate::facts::HostShape;
 use crate::host_set::HostSet;
+use crate::member::size;
 
 /// Where each worker runs.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,8 +60,10 @@ pub fn place(topology: &Topology, hosts: &HostSet, shapes: &[HostShape]) -> Resu
         warnings.push((
             "memory-oversubscribed".to_string(),
             format!(
-                "{workers} workers may use {} bytes of memory each, host {} has {} in all; use fewer workers or less memory",
-                memory, host.name, shape.memory
+                "{workers} × {} of memory is more than the {} that host {} has in all; use fewer workers or less memory",
+                size(memory),
+                size(shape.memory),
+                host.name
             ),
         ));
     }

@@ -100,7 +100,10 @@ impl Runner for LocalRunner {
                 self.last = Some(state);
                 outcome
             }
-            Err(error) => RunOutcome::Failed { kind: FailureKind::Store, error: error.to_string() },
+            Err(error) => RunOutcome::Failed {
+                kind: FailureKind::Store,
+                error: format!("{error}; choose a folder that can be written with --store"),
+            },
         }
     }
 
@@ -160,8 +163,14 @@ impl LocalRunner {
         }
         let state = state.lock().clone();
         let result = RunResult::from_state(&state);
-        dir.write_result(&result)?;
-        let outcome = outcome_of(&result).expect("the last event has set an outcome");
+        let outcome = match dir.write_result(&result) {
+            Ok(()) => outcome_of(&result).expect("the last event has set an outcome"),
+            // The figures are still in the state, and whoever asked for the run can show them.
+            Err(error) => RunOutcome::Failed {
+                kind: FailureKind::Store,
+                error: format!("{error}; free some space or choose another --store, and run again to have the record"),
+            },
+        };
         Ok((outcome, state))
     }
 

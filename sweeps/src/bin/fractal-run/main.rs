@@ -127,7 +127,15 @@ fn main() -> ExitCode {
         Some(Command::Worker) => unreachable!("handled before the arguments are parsed"),
     };
     outcome.unwrap_or_else(|error| {
-        writeln!(std::io::stderr(), "error: {error:#}").ok();
+        writeln!(std::io::stderr(), "error: {}", one_line(&error)).ok();
         ExitCode::from(2)
+    })
+}
+
+/// The error and what led to it, without the causes that it already quotes.
+fn one_line(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |line, cause| match cause.to_string() {
+        cause if line.contains(&cause) => line,
+        cause => format!("{line}: {cause}"),
     })
 }

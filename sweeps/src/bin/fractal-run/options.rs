@@ -93,7 +93,7 @@ pub(crate) struct TopologyArgs {
     #[arg(short = 'c', long, alias = "executor-cores", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) cores: Option<u32>,
     /// Memory limit of a worker, enforced where the kernel lets us; a plain number is GB (Spark's executor memory)
-    #[arg(short = 'e', long, alias = "executor-memory", value_name = "SIZE", value_parser = gibibytes)]
+    #[arg(short = 'e', long, alias = "executor-memory", value_name = "SIZE", value_parser = worker_memory)]
     pub(crate) memory: Option<u64>,
     /// Accepted and recorded: there is no driver here that would need memory of its own
     #[arg(short = 'd', long, value_name = "SIZE", value_parser = gibibytes)]
@@ -196,6 +196,14 @@ fn gain(text: &str) -> Result<f64, String> {
 /// A size whose plain number means GB, as the original's options do.
 pub(crate) fn gibibytes(text: &str) -> Result<u64, String> {
     size(text, 1 << 30)
+}
+
+/// A limit that the program itself fits into.
+fn worker_memory(text: &str) -> Result<u64, String> {
+    match gibibytes(text)? {
+        bytes if bytes < 16 << 20 => Err("a worker takes some 16 MiB before it reads a row; give it more".into()),
+        bytes => Ok(bytes),
+    }
 }
 
 fn mebibytes(text: &str) -> Result<u64, String> {

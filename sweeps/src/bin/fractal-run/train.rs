@@ -104,6 +104,12 @@ pub(crate) fn run(args: TrainArgs) -> Result<ExitCode> {
     match outcome {
         RunOutcome::Done(_) => {}
         RunOutcome::Failed { error, .. } => {
+            // A run whose record cannot be written has still been paid for: its figures are shown.
+            let done = runner.last_state().map(RunResult::from_state).filter(|r| r.test_accuracy.is_some());
+            if let Some(result) = done {
+                let text = if args.record.json { result.to_json() } else { summary::text(&result) };
+                writeln!(std::io::stdout(), "{}", text.trim_end()).ok();
+            }
             writeln!(std::io::stderr(), "error: {error}").ok();
             return Ok(ExitCode::from(1));
         }
