@@ -117,6 +117,15 @@ fn stdout_is_the_result_alone_with_json() {
 }
 
 #[test]
+fn a_reader_that_leaves_is_no_fault() {
+    let mut child = fractal_run().arg("--help").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert!(matches!(output.status.code(), Some(0 | 141)), "{}", output.status);
+}
+
+#[test]
 fn cross_validation_chooses_and_refits() {
     let arguments = ["--folds", "3", "--grid-trees", "2,5", "--grid-depths", "1,4", "--cores", "1"];
     let one = Run::of(&[&["--data", path(data())], &arguments[..]].concat()).result();

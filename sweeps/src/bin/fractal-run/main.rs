@@ -25,8 +25,9 @@ mod sweep_screen;
 mod train;
 mod words;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
+use std::{panic, process};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -93,11 +94,12 @@ fn main() -> ExitCode {
         return match fractal_sweeps::worker::run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                writeln!(std::io::stderr(), "error: {error}").ok();
+                writeln!(io::stderr(), "error: {error}").ok();
                 ExitCode::from(2)
             }
         };
     }
+    panic::set_hook(Box::new(tell_panic));
     let cli = Cli::parse();
     let outcome = match cli.command {
         None => train::run(cli.train),
@@ -117,19 +119,40 @@ fn main() -> ExitCode {
         Some(Command::Export(args)) => export::run(args),
         Some(Command::Import(args)) => import::run(args),
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(shell, &mut Cli::command(), "fractal-run", &mut std::io::stdout());
+            clap_complete::generate(shell, &mut Cli::command(), "fractal-run", &mut io::stdout());
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Man) => clap_mangen::Man::new(Cli::command())
-            .render(&mut std::io::stdout())
+            .render(&mut io::stdout())
             .map(|()| ExitCode::SUCCESS)
             .map_err(anyhow::Error::from),
         Some(Command::Worker) => unreachable!("handled before the arguments are parsed"),
     };
     outcome.unwrap_or_else(|error| {
-        writeln!(std::io::stderr(), "error: {}", one_line(&error)).ok();
+        if error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(is_broken_pipe)) {
+            return ExitCode::from(READER_GONE);
+        }
+        writeln!(io::stderr(), "error: {}", one_line(&error)).ok();
         ExitCode::from(2)
     })
+}
+
+/// As a shell reports a program that SIGPIPE ended: whoever read the output has closed it, which is no fault (`| head`).
+const READER_GONE: u8 = 128 + 13;
+
+fn is_broken_pipe(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
+}
+
+/// A panic is a fault of this program: one line that helps to report it. One while printing means that nobody reads.
+fn tell_panic(info: &panic::PanicHookInfo<'_>) {
+    let text = info.payload_as_str().unwrap_or("panic without a message");
+    if text.contains("Broken pipe") {
+        process::exit(READER_GONE.into());
+    }
+    let place = info.location().map_or(String::new(), |at| format!(" at {}:{}", at.file(), at.line()));
+    let text = text.lines().next().unwrap_or_default();
+    writeln!(io::stderr(), "error: a fault of this program{place}: {text}; please report it with this line").ok();
 }
 
 /// The error and what led to it, without the causes that it already quotes.
