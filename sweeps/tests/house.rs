@@ -4,8 +4,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// (crate, crates it may depend on).
-const STAIRS: [(&str, &[&str]); 4] =
-    [("logs", &[]), ("engine", &["logs"]), ("hosts", &["logs"]), ("sweeps", &["engine", "hosts", "logs"])];
+const STAIRS: [(&str, &[&str]); 5] = [
+    ("logs", &[]),
+    ("engine", &["logs"]),
+    ("hosts", &["logs"]),
+    ("sweeps", &["engine", "hosts", "logs"]),
+    ("tui", &["sweeps", "logs"]),
+];
 
 fn manifest(name: &str) -> toml::Table {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name).join("Cargo.toml");
@@ -31,6 +36,8 @@ fn each_foreign_library_has_one_room() {
         ("parquet", "engine/src/dataset"),
         ("object_store", "engine/src/dataset"),
         ("differential_dataflow", "engine/src/profile.rs"),
+        ("ratatui", "tui/src"),
+        ("crossterm", "tui/src"),
     ];
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut files = Vec::new();

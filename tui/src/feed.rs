@@ -1,0 +1,273 @@
+//! [`Feed`]: carries commands out in threads of its own, and brings what comes of them as messages.
+
+mod listing;
+mod runner;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use fractal_logs::store::{Store, write_atomically};
+use fractal_logs::{RunEvent, journal};
+use fractal_sweeps::analysis::records;
+use fractal_sweeps::control::{self, Request};
+use fractal_sweeps::sweep::SweepStatus;
+
+use crate::config::Config;
+use crate::message::{Command, JournalNews, Message, Target};
+
+pub use listing::{Known, list};
+pub use runner::find_runner;
+
+/// The recorded run that is part of the program.
+pub const SAMPLE: &str = include_str!("../../logs/samples/lidar-2-workers.jsonl");
+
+/// How often a followed journal is looked at.
+const JOURNAL_EVERY: Duration = Duration::from_millis(100);
+/// How often a sweep is asked for its status.
+const SWEEP_EVERY: Duration = Duration::from_millis(500);
+/// How often the store is listed.
+const STORE_EVERY: Duration = Duration::from_millis(1500);
+/// Most bytes of a text that is shown: its end.
+const MOST_TEXT: u64 = 256 << 10;
+
+/// Carries commands out.
+#[derive(Debug)]
+pub struct Feed {
+    store: PathBuf,
+    to: Sender<Message>,
+    from: Receiver<Message>,
+    /// Number of the journal whose news are wanted.
+    followed: Arc<AtomicU64>,
+    /// Name of the sweep whose status is wanted.
+    sweep: Arc<Mutex<Option<String>>>,
+    watching_sweeps: bool,
+    watching_store: bool,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Feed {
+    /// A feed over a store.
+    pub fn new(store: PathBuf) -> Feed {
+        let (to, from) = channel();
+        Feed {
+            store,
+            to,
+            from,
+            followed: Arc::default(),
+            sweep: Arc::default(),
+            watching_sweeps: false,
+            watching_store: false,
+            stopped: Arc::default(),
+        }
+    }
+
+    /// What came since the last call; does not wait.
+    pub fn news(&self) -> Vec<Message> {
+        self.from.try_iter().collect()
+    }
+
+    /// Waits for something to come.
+    pub fn wait(&self, at_most: Duration) -> Option<Message> {
+        self.from.recv_timeout(at_most).ok()
+    }
+
+    /// Brings a message of the terminal's own.
+    pub fn tell(&self, message: Message) {
+        // The other end is this feed's own: it is there.
+        let _ = self.to.send(message);
+    }
+
+    /// Starts to carry a command out. Commands that concern the terminal are not for the feed and are ignored.
+    pub fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::WatchStore(true) if !self.watching_store => {
+                self.watching_store = true;
+                let (store, to, stopped) = (self.store.clone(), self.to.clone(), self.stopped.clone());
+                spawn("store", move || {
+                    let mut known = BTreeMap::new();
+                    while !stopped.load(Ordering::Relaxed) {
+                        if to.send(Message::Store(list(&Store::new(&store), &mut known))).is_err() {
+                            return;
+                        }
+                        thread::sleep(STORE_EVERY);
+                    }
+                });
+            }
+            Command::Follow(number, target) => {
+                self.followed.store(number, Ordering::Relaxed);
+                let (to, followed) = (self.to.clone(), self.followed.clone());
+                spawn("journal", move || match target {
+                    Target::Journal(path, _) => follow(&path, number, &to, &followed),
+                    Target::Sample => {
+                        let news = sample();
+                        let _ = to.send(Message::Journal(number, news));
+                    }
+                });
+            }
+            Command::WatchSweep(name) => {
+                *self.sweep.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = name;
+                if !self.watching_sweeps {
+                    self.watching_sweeps = true;
+                    let (store, to, sweep) = (self.store.clone(), self.to.clone(), self.sweep.clone());
+                    let stopped = self.stopped.clone();
+                    spawn("sweep", move || watch_sweep(&store, &to, &sweep, &stopped));
+                }
+            }
+            Command::LoadRuns(name) => {
+                let (store, to) = (Store::new(&self.store), self.to.clone());
+                spawn("runs", move || {
+                    let runs = records::load(&store, &name).map(Arc::new).map_err(|error| error.to_string());
+                    let _ = to.send(Message::Runs(name, runs));
+                });
+            }
+            Command::Ask(name, request) => {
+                let (dir, to) = (self.store.join(name), self.to.clone());
+                spawn("ask", move || {
+                    let answer = control::ask(&dir, &request).and_then(|response| match response.ok {
+                        true => Ok(response.message.unwrap_or_else(|| "done".into())),
+                        false => Err(response.error.unwrap_or_else(|| "refused".into())),
+                    });
+                    let _ = to.send(Message::Said(answer));
+                });
+            }
+            Command::StartSweep(name, arguments) => {
+                let (store, to) = (self.store.clone(), self.to.clone());
+                spawn("start", move || {
+                    let outcome = runner::start_sweep(&store, &arguments);
+                    let _ = to.send(Message::SweepStarted(name, outcome));
+                });
+            }
+            Command::RunTool(arguments) => {
+                let (store, to) = (self.store.clone(), self.to.clone());
+                spawn("tool", move || {
+                    let _ = to.send(Message::Said(runner::run_tool(&store, &arguments)));
+                });
+            }
+            Command::Write(path, content) => {
+                let written = write_atomically(&path, &content)
+                    .map(|()| format!("written: {}", path.display()))
+                    .map_err(|error| error.to_string());
+                let _ = self.to.send(Message::Said(written));
+            }
+            Command::ReadText(title, path) => {
+                let to = self.to.clone();
+                spawn("text", move || {
+                    let _ = to.send(Message::Text(title, read_text(&path)));
+                });
+            }
+            Command::Save(config) => {
+                if let Err(reason) = save(&config) {
+                    let _ = self.to.send(Message::Said(Err(reason)));
+                }
+            }
+            Command::WatchStore(_)
+            | Command::Copy(_)
+            | Command::Edit(_)
+            | Command::Mouse(_)
+            | Command::Redraw
+            | Command::Suspend
+            | Command::Quit { .. } => {}
+        }
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        self.followed.store(u64::MAX, Ordering::Relaxed);
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) {
+    // A thread that cannot be started leaves its message out; the screen shows that it waits.
+    let _ = thread::Builder::new().name(format!("tui:{name}")).spawn(work);
+}
+
+/// The recorded run that is part of the program, as news.
+pub fn sample() -> JournalNews {
+    let events: Vec<RunEvent> = SAMPLE.lines().skip(1).filter_map(|line| serde_json::from_str(line).ok()).collect();
+    JournalNews::Events { events, skipped: journal::Skipped::default(), more: false }
+}
+
+/// Sends a journal's events as they come, until another one is wanted.
+fn follow(path: &Path, number: u64, to: &Sender<Message>, followed: &AtomicU64) {
+    let mut follower = journal::follow(path);
+    let mut complete = false;
+    while followed.load(Ordering::Relaxed) == number {
+        match follower.poll() {
+            Ok(events) => {
+                let nothing = events.is_empty();
+                // The first time that nothing more is there, the viewer learns that it has all there is.
+                if !nothing || !complete {
+                    let news = JournalNews::Events { events, skipped: follower.skipped().clone(), more: !nothing };
+                    if to.send(Message::Journal(number, news)).is_err() {
+                        return;
+                    }
+                }
+                complete = nothing;
+                if nothing {
+                    if follower.finished() {
+                        return;
+                    }
+                    thread::sleep(JOURNAL_EVERY);
+                }
+            }
+            Err(error) => {
+                let _ = to.send(Message::Journal(number, JournalNews::Failed(error.to_string())));
+                return;
+            }
+        }
+    }
+}
+
+fn watch_sweep(store: &Path, to: &Sender<Message>, sweep: &Mutex<Option<String>>, stopped: &AtomicBool) {
+    while !stopped.load(Ordering::Relaxed) {
+        let name = sweep.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        if let Some(name) = name
+            && to.send(Message::Sweep(name.clone(), sweep_status(store, &name))).is_err()
+        {
+            return;
+        }
+        thread::sleep(SWEEP_EVERY);
+    }
+}
+
+/// The sweep from its runner, which knows most, or from its journal.
+fn sweep_status(store: &Path, name: &str) -> Result<Box<SweepStatus>, String> {
+    let dir = store.join(name);
+    match control::ask(&dir, &Request::Status).ok().and_then(|response| response.status) {
+        Some(mut status) => {
+            status.running = true;
+            Ok(status)
+        }
+        None => SweepStatus::load(&dir, name).map(Box::new).map_err(|error| error.to_string()),
+    }
+}
+
+fn read_text(path: &Path) -> Result<Vec<String>, String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+    let mut file = fs::File::open(path).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    let from = length.saturating_sub(MOST_TEXT);
+    file.seek(SeekFrom::Start(from)).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(MOST_TEXT).read_to_end(&mut bytes).map_err(failed)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let clean = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
+    Ok(text.lines().skip(usize::from(from > 0)).map(clean).collect())
+}
+
+fn save(config: &Config) -> Result<(), String> {
+    let Some(path) = Config::path() else { return Err("there is no home folder to keep the settings in".into()) };
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    }
+    write_atomically(&path, config.to_toml().as_bytes()).map_err(|error| error.to_string())
+}

@@ -1,0 +1,263 @@
+//! The real screen: raw mode and back out of it whatever happens, signals, the loop.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::Command as Process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::event::{
+    self, DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture, Event, KeyCode,
+    KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEventKind,
+};
+use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+use ratatui::crossterm::{cursor, execute};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
+
+use crate::app::App;
+use crate::feed::Feed;
+use crate::keymap::{Code, Key};
+use crate::message::{Command, Message, Mouse};
+use crate::snapshot;
+use crate::update::update;
+use crate::view;
+
+/// Longest time without looking at keys and news while something moves by itself.
+const MOVING: Duration = Duration::from_millis(50);
+/// The same while nothing does.
+const STILL: Duration = Duration::from_millis(200);
+
+/// Milliseconds since the Unix epoch.
+pub fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| passed.as_millis() as u64)
+}
+
+fn enter(mouse: bool) -> io::Result<()> {
+    enable_raw_mode()?;
+    let mut out = io::stdout();
+    execute!(out, EnterAlternateScreen, EnableBracketedPaste, cursor::Hide)?;
+    if mouse {
+        execute!(out, EnableMouseCapture)?;
+    }
+    Ok(())
+}
+
+/// Leaves the terminal as it was. Never fails: there may be no terminal left.
+fn leave() {
+    let _ = execute!(io::stdout(), DisableMouseCapture, DisableBracketedPaste, LeaveAlternateScreen, cursor::Show);
+    let _ = disable_raw_mode();
+}
+
+/// Restores the terminal when it goes, on whatever way.
+struct Guard;
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        leave();
+    }
+}
+
+/// A panic restores the terminal before it is reported.
+fn restore_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        leave();
+        report(panic);
+    }));
+}
+
+struct Signals {
+    /// The last one that ends the program; 0: none.
+    end: Arc<AtomicUsize>,
+    /// The program was stopped from outside and goes on.
+    resumed: Arc<AtomicBool>,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Signals> {
+        let signals = Signals { end: Arc::default(), resumed: Arc::default() };
+        for signal in [SIGTERM, SIGHUP, SIGINT] {
+            signal_hook::flag::register_usize(signal, signals.end.clone(), signal as usize)?;
+        }
+        signal_hook::flag::register(SIGCONT, signals.resumed.clone())?;
+        Ok(signals)
+    }
+}
+
+/// Runs the app on the terminal until it ends; the exit code.
+///
+/// # Errors
+/// The terminal cannot be used.
+pub fn run(mut app: App, first: Vec<Command>) -> io::Result<u8> {
+    restore_on_panic();
+    let signals = Signals::listen()?;
+    let mut feed = Feed::new(app.store_root.clone());
+    enter(app.mouse)?;
+    let guard = Guard;
+    let mut terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
+    let size = terminal.size()?;
+    app.size = (size.width, size.height);
+    let mut commands = app.start();
+    commands.extend(first);
+    let mut ended = None;
+    while ended.is_none() {
+        for command in std::mem::take(&mut commands) {
+            ended = ended.or(carry_out(command, &app, &mut feed, &mut terminal)?);
+        }
+        if ended.is_some() {
+            break;
+        }
+        match signals.end.load(Ordering::Relaxed) {
+            0 => {}
+            signal => {
+                ended = Some((false, 128 + signal as u8));
+                break;
+            }
+        }
+        if signals.resumed.swap(false, Ordering::Relaxed) {
+            enter(app.mouse)?;
+            terminal.clear()?;
+            app.changed = true;
+        }
+        commands.extend(update(&mut app, Message::Tick(now_ms())));
+        for message in feed.news() {
+            commands.extend(update(&mut app, message));
+        }
+        if app.changed {
+            app.changed = false;
+            terminal.draw(|frame| view::render(frame, &app))?;
+        }
+        if !commands.is_empty() {
+            continue;
+        }
+        let patience = if app.is_animated() { MOVING } else { STILL };
+        // Everything that was typed meanwhile is taken in before the next frame.
+        if event::poll(patience)? {
+            loop {
+                if let Some(message) = message(event::read()?) {
+                    commands.extend(update(&mut app, message));
+                }
+                if !commands.is_empty() || !event::poll(Duration::ZERO)? {
+                    break;
+                }
+            }
+        }
+    }
+    let (keep, code) = ended.unwrap_or_default();
+    drop(guard);
+    if keep {
+        let buffer = snapshot::frame(&app, app.size.0, app.size.1.saturating_sub(1));
+        io::stdout().write_all(snapshot::text(&buffer).as_bytes())?;
+    }
+    Ok(code)
+}
+
+type Screen = Terminal<CrosstermBackend<io::Stdout>>;
+
+/// Carries out what concerns the terminal; the feed does the rest. Some: the program ends.
+fn carry_out(command: Command, app: &App, feed: &mut Feed, terminal: &mut Screen) -> io::Result<Option<(bool, u8)>> {
+    match command {
+        Command::Quit { keep } => return Ok(Some((keep, 0))),
+        Command::Copy(text) => copy(&text)?,
+        Command::Mouse(true) => execute!(io::stdout(), EnableMouseCapture)?,
+        Command::Mouse(false) => execute!(io::stdout(), DisableMouseCapture)?,
+        Command::Redraw => terminal.clear()?,
+        Command::Suspend => {
+            leave();
+            signal_hook::low_level::emulate_default_handler(SIGTSTP)?;
+            enter(app.mouse)?;
+            terminal.clear()?;
+        }
+        Command::Edit(path) => {
+            leave();
+            let outcome = edit(&path);
+            enter(app.mouse)?;
+            terminal.clear()?;
+            if let Err(reason) = outcome {
+                feed.tell(Message::Said(Err(reason)));
+            }
+            let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()));
+            feed.tell(Message::Edited(path, text));
+        }
+        command => feed.carry_out(command),
+    }
+    Ok(None)
+}
+
+/// Longest text that terminals are asked to take into their clipboard.
+const MOST_COPIED: usize = 100_000;
+
+/// OSC 52: the terminal, on whichever machine it is, takes the text.
+fn copy(text: &str) -> io::Result<()> {
+    let end = text.char_indices().map(|(place, _)| place).take_while(|place| *place <= MOST_COPIED).last().unwrap_or(0);
+    let text = if text.len() > MOST_COPIED { &text[..end] } else { text };
+    let encoded = base64::engine::general_purpose::STANDARD.encode(text);
+    let mut out = io::stdout();
+    write!(out, "\x1b]52;c;{encoded}\x07")?;
+    out.flush()
+}
+
+fn edit(path: &Path) -> Result<(), String> {
+    let editor = std::env::var("VISUAL").or_else(|_| std::env::var("EDITOR")).unwrap_or_else(|_| "vi".into());
+    let mut words = editor.split_whitespace();
+    let program = words.next().unwrap_or("vi");
+    let status = Process::new(program)
+        .args(words)
+        .arg(path)
+        .status()
+        .map_err(|error| format!("the editor '{editor}' cannot be started: {error}; set EDITOR"))?;
+    if status.success() { Ok(()) } else { Err(format!("the editor '{editor}' ended with {status}")) }
+}
+
+fn message(event: Event) -> Option<Message> {
+    match event {
+        Event::Key(key) if key.kind != KeyEventKind::Release => key_of(key).map(Message::Key),
+        Event::Paste(text) => Some(Message::Paste(text)),
+        Event::Resize(width, height) => Some(Message::Resize(width, height)),
+        Event::Mouse(mouse) => {
+            let what = match mouse.kind {
+                MouseEventKind::Down(MouseButton::Left) => Mouse::Click,
+                MouseEventKind::Drag(MouseButton::Left) => Mouse::Drag,
+                MouseEventKind::ScrollUp => Mouse::WheelUp,
+                MouseEventKind::ScrollDown => Mouse::WheelDown,
+                _ => return None,
+            };
+            Some(Message::Mouse(what, mouse.column, mouse.row))
+        }
+        _ => None,
+    }
+}
+
+fn key_of(key: KeyEvent) -> Option<Key> {
+    let mut shift = key.modifiers.contains(KeyModifiers::SHIFT);
+    let code = match key.code {
+        KeyCode::Char(c) => {
+            shift = false;
+            Code::Char(c)
+        }
+        KeyCode::Enter => Code::Enter,
+        KeyCode::Esc => Code::Esc,
+        KeyCode::Tab => Code::Tab,
+        KeyCode::BackTab => {
+            shift = true;
+            Code::Tab
+        }
+        KeyCode::Backspace => Code::Backspace,
+        KeyCode::Delete => Code::Delete,
+        KeyCode::Left => Code::Left,
+        KeyCode::Right => Code::Right,
+        KeyCode::Up => Code::Up,
+        KeyCode::Down => Code::Down,
+        KeyCode::Home => Code::Home,
+        KeyCode::End => Code::End,
+        KeyCode::PageUp => Code::PageUp,
+        KeyCode::PageDown => Code::PageDown,
+        _ => return None,
+    };
+    let ctrl = key.modifiers.contains(KeyModifiers::CONTROL);
+    Some(Key { code, ctrl, shift, alt: key.modifiers.contains(KeyModifiers::ALT) })
+}
