@@ -14,13 +14,14 @@ use std::thread;
 use std::time::Duration;
 
 use fractal_logs::store::{Store, write_atomically};
-use fractal_logs::{RunEvent, journal};
+use fractal_logs::{EventKind, RunEvent, journal};
 use fractal_sweeps::analysis::records;
 use fractal_sweeps::control::{self, Request};
 use fractal_sweeps::sweep::SweepStatus;
 
 use crate::config::Config;
 use crate::message::{Command, JournalNews, Message, Target};
+use crate::recording::{Indexed, LONG_JOURNAL};
 
 pub use listing::{Known, list};
 pub use runner::find_runner;
@@ -196,8 +197,66 @@ pub fn sample() -> JournalNews {
     JournalNews::Events { events, skipped: journal::Skipped::default(), more: false }
 }
 
+/// Reads a journal whole: into memory, or, if it is long, into an index.
+///
+/// # Errors
+/// As [`journal::read`].
+pub fn read(path: &Path, progress: impl FnMut(f64)) -> Result<JournalNews, fractal_logs::Error> {
+    if fs::metadata(path).is_ok_and(|facts| facts.len() > LONG_JOURNAL) {
+        return Indexed::build(path, progress).map(Arc::new).map(JournalNews::Indexed);
+    }
+    let journal = journal::read(path)?;
+    Ok(JournalNews::Events { events: journal.events, skipped: journal.skipped, more: false })
+}
+
+/// Indexes a long journal, then sends what is added to it, until another one is wanted.
+fn follow_long(path: &Path, number: u64, to: &Sender<Message>, followed: &AtomicU64) {
+    let send = |news| to.send(Message::Journal(number, news)).is_ok();
+    let mut told = 0.0;
+    let index = Indexed::build(path, |share| {
+        if share - told > 0.05 {
+            told = share;
+            send(JournalNews::Reading(share));
+        }
+    });
+    let index = match index {
+        Ok(index) => Arc::new(index),
+        Err(error) => {
+            send(JournalNews::Failed(error.to_string()));
+            return;
+        }
+    };
+    let (mut position, mut skipped, mut finished) = (index.end(), index.skipped.clone(), index.finished);
+    if !send(JournalNews::Indexed(index.clone())) {
+        return;
+    }
+    while !finished && followed.load(Ordering::Relaxed) == number {
+        match index.after(position) {
+            Ok((events, _, _)) if events.is_empty() => thread::sleep(JOURNAL_EVERY),
+            Ok((events, end, more)) => {
+                position = end;
+                finished = events.iter().any(|event| matches!(event.kind, EventKind::RunFinished { .. }));
+                skipped.damaged_lines += more.damaged_lines;
+                for (kind, lines) in more.unknown_kinds {
+                    *skipped.unknown_kinds.entry(kind).or_default() += lines;
+                }
+                if !send(JournalNews::Events { events, skipped: skipped.clone(), more: false }) {
+                    return;
+                }
+            }
+            Err(error) => {
+                send(JournalNews::Failed(error.to_string()));
+                return;
+            }
+        }
+    }
+}
+
 /// Sends a journal's events as they come, until another one is wanted.
 fn follow(path: &Path, number: u64, to: &Sender<Message>, followed: &AtomicU64) {
+    if fs::metadata(path).is_ok_and(|facts| facts.len() > LONG_JOURNAL) {
+        return follow_long(path, number, to, followed);
+    }
     let mut follower = journal::follow(path);
     let mut complete = false;
     while followed.load(Ordering::Relaxed) == number {

@@ -11,6 +11,7 @@ use fractal_sweeps::sweep::SweepStatus;
 
 use crate::config::Config;
 use crate::keymap::Key;
+use crate::recording::Indexed;
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -101,6 +102,10 @@ pub enum JournalNews {
         /// There are more on the disk already.
         more: bool,
     },
+    /// A long journal is being read; this share of it is done.
+    Reading(f64),
+    /// A long journal was read and stays on disk. Replaces all events that came before.
+    Indexed(Arc<Indexed>),
     /// It cannot be read (on).
     Failed(String),
 }

@@ -45,6 +45,8 @@ pub struct OpenRun {
     pub error: Option<String>,
     /// The journal is still being read from its beginning.
     pub loading: bool,
+    /// How much of a long journal has been read.
+    pub read_share: Option<f64>,
     /// The state at [`Head::At`], and how many events it has seen.
     scrubbed: Option<(usize, Box<RunState>)>,
 }
@@ -67,6 +69,7 @@ impl OpenRun {
             last_news_ms: now_ms,
             error: None,
             loading: true,
+            read_share: None,
             scrubbed: None,
         }
     }

@@ -5,6 +5,7 @@ use fractal_sweeps::control::Request;
 use crate::app::{App, Loadable, Screen};
 use crate::keymap::{Action, Code, Global, Key, List};
 use crate::message::{Command, JournalNews, Message, Mouse, Target};
+use crate::recording::Recording;
 use crate::theme::Tone;
 use crate::view::overlay::{self, Confirm, Overlay, Prompt, Purpose};
 use crate::view::{self, compare, events, home, lints, live, scaling, sweep};
@@ -83,30 +84,36 @@ fn journal(app: &mut App, number: u64, news: JournalNews) -> Vec<Command> {
     }
     let Some(run) = &mut app.run else { return Vec::new() };
     app.changed = true;
+    let was_finished = run.recording.finished;
+    let was_loading = run.loading;
     match news {
         JournalNews::Events { events, skipped, more } => {
             if !events.is_empty() {
                 run.last_news_ms = app.now_ms;
             }
-            let was_finished = run.recording.finished;
+            // The state at the head is kept as it was: a replay does not jump because the run goes on.
             run.recording.extend(events);
             run.recording.skipped = skipped;
-            let loaded = run.loading && !more;
             run.loading &= more;
-            let ended = run.recording.finished && !was_finished;
-            // The state at the head is kept as it was: a replay does not jump because the run goes on.
-            if loaded {
-                // `--at` and such ask for a moment before the run is there.
-                live::arrived(app);
-            }
-            if loaded || ended {
-                app.measure_open_run();
-            }
+        }
+        JournalNews::Reading(share) => run.read_share = Some(share),
+        JournalNews::Indexed(index) => {
+            run.recording = Recording::on(index);
+            run.loading = false;
         }
         JournalNews::Failed(reason) => {
             run.loading = false;
             run.error = Some(reason);
         }
+    }
+    let ended = run.recording.finished && !was_finished;
+    let loaded = was_loading && !run.loading;
+    if loaded {
+        // `--at` and such ask for a moment before the run is there.
+        live::arrived(app);
+    }
+    if loaded || ended {
+        app.measure_open_run();
     }
     Vec::new()
 }

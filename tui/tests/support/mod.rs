@@ -88,7 +88,17 @@ pub(crate) fn events(shape: Shape) -> Vec<RunEvent> {
         let t = 1_000 + u64::from(w) * 500;
         add(t, run, EventKind::WorkerLaunched { worker: w, pid: 1000 + w, host: name.clone(), log: "w.log".into() });
         let enforced_by = "cgroup2".to_string();
-        add(t, run, EventKind::LimitsGranted { worker: w, requested: limits, granted: limits, enforced_by, pinned_cpus: vec![] });
+        add(
+            t,
+            run,
+            EventKind::LimitsGranted {
+                worker: w,
+                requested: limits,
+                granted: limits,
+                enforced_by,
+                pinned_cpus: vec![],
+            },
+        );
         let joined = EventKind::WorkerJoined {
             worker: w,
             threads: cores,
@@ -116,7 +126,11 @@ pub(crate) fn events(shape: Shape) -> Vec<RunEvent> {
     }
     add(200_000, first, EventKind::PhaseFinished { phase: Phase::Plan, wall_us: 98_000, cpu_us: 50_000 });
     add(200_000, first, EventKind::PhaseStarted { phase: Phase::FitBins });
-    add(900_000, first, EventKind::ThresholdsFitted { sample_rows: 100_000, bins: vec![32; 7], z_deviation: Some(2.0) });
+    add(
+        900_000,
+        first,
+        EventKind::ThresholdsFitted { sample_rows: 100_000, bins: vec![32; 7], z_deviation: Some(2.0) },
+    );
     add(900_000, first, EventKind::PhaseFinished { phase: Phase::FitBins, wall_us: 700_000, cpu_us: 600_000 });
     add(900_000, first, EventKind::PhaseStarted { phase: Phase::Load });
     let waves = u64::from(partitions.div_ceil(workers * cores));
@@ -143,8 +157,14 @@ pub(crate) fn events(shape: Shape) -> Vec<RunEvent> {
     for level in 0..levels {
         let start = loaded + u64::from(level) * step;
         let open_nodes = 40u64 << level.min(20);
-        let started =
-            EventKind::LevelStarted { batch: 0, level, group: 0, groups: 1, open_nodes, histogram_bytes: open_nodes * 16_000 };
+        let started = EventKind::LevelStarted {
+            batch: 0,
+            level,
+            group: 0,
+            groups: 1,
+            open_nodes,
+            histogram_bytes: open_nodes * 16_000,
+        };
         add(start, first, started);
         for w in 0..workers {
             for thread in 0..cores {
@@ -162,7 +182,8 @@ pub(crate) fn events(shape: Shape) -> Vec<RunEvent> {
                 add(start + step - 1_000, Source::Thread { worker: w, thread }, counted);
             }
         }
-        let splits = (0..7).map(|feature| FeatureSplits { feature, splits: 5 + u64::from(feature) * 3, gain: 1e4 }).collect();
+        let splits =
+            (0..7).map(|feature| FeatureSplits { feature, splits: 5 + u64::from(feature) * 3, gain: 1e4 }).collect();
         let finished = EventKind::LevelFinished {
             batch: 0,
             level,
@@ -199,9 +220,14 @@ pub(crate) fn events(shape: Shape) -> Vec<RunEvent> {
     }
     add(grown + 500_000, first, EventKind::PhaseFinished { phase: Phase::Evaluate, wall_us: 500_000, cpu_us: 400_000 });
     for w in 0..workers {
-        add(grown + 550_000, Source::Worker(w), EventKind::WorkerFinished { worker: w, cpu_us: grown, peak_rss_bytes: 6 << 30 });
+        add(
+            grown + 550_000,
+            Source::Worker(w),
+            EventKind::WorkerFinished { worker: w, cpu_us: grown, peak_rss_bytes: 6 << 30 },
+        );
     }
-    let finished = EventKind::RunFinished { outcome: Outcome::Done, failure: None, error: None, wall_us: grown + 600_000 };
+    let finished =
+        EventKind::RunFinished { outcome: Outcome::Done, failure: None, error: None, wall_us: grown + 600_000 };
     add(grown + 600_000, run, finished);
     let total = grown + 500_000;
     for s in 1..=samples {
@@ -288,6 +314,10 @@ pub(crate) fn listing() -> Vec<StoreName> {
                 run("90b1c2-r1", "failed", "x1 f=0.1 rep 1", 4000),
             ],
         },
-        StoreName { name: "run".into(), sweep: None, runs: vec![run("f006b803bd14-20261122T171354Z", "interrupted", "x2 f=1", 90_000)] },
+        StoreName {
+            name: "run".into(),
+            sweep: None,
+            runs: vec![run("f006b803bd14-20261122T171354Z", "interrupted", "x2 f=1", 90_000)],
+        },
     ]
 }

@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use fractal_logs::journal;
 use fractal_logs::store::{JOURNAL_FILE, Store};
-use fractal_tui::message::{JournalNews, Target};
+use fractal_tui::message::Target;
 use fractal_tui::view::live::Wanted;
 use fractal_tui::{App, Command, Message, Screen, snapshot, step};
 
@@ -98,10 +97,7 @@ pub(crate) fn print(mut app: App, args: &ReplayArgs) -> Result<()> {
     let path = app.run.as_ref().and_then(|run| run.path.clone());
     let news = match &path {
         None => fractal_tui::feed::sample(),
-        Some(path) => {
-            let journal = journal::read(path)?;
-            JournalNews::Events { events: journal.events, skipped: journal.skipped, more: false }
-        }
+        Some(path) => fractal_tui::feed::read(path, |_| {})?,
     };
     let stored = app.run.as_mut().and_then(|run| run.stored.take());
     let number = app.run_number;

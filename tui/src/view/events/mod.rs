@@ -60,7 +60,7 @@ pub const KEYS: &[Binding] = &[
 ];
 
 /// Events filtered in one tick at most, so that no key ever waits.
-const PORTION: usize = 100_000;
+const PORTION: usize = 20_000;
 
 /// The list's state.
 #[derive(Clone, Debug)]
@@ -71,8 +71,8 @@ pub struct State {
     parsed: Filter,
     /// Why it cannot be understood.
     pub problem: Option<String>,
-    /// Indices of the events that fit, as far as they were looked at.
-    found: Vec<u32>,
+    /// Indices of the events that fit, as far as they were looked at; `None`: all fit.
+    found: Option<Vec<u32>>,
     /// Events looked at.
     looked_at: usize,
     /// Selected line.
@@ -89,7 +89,7 @@ impl Default for State {
             filter: String::new(),
             parsed: Filter::default(),
             problem: None,
-            found: Vec::new(),
+            found: None,
             looked_at: 0,
             selected: 0,
             follow: true,
@@ -101,7 +101,14 @@ impl Default for State {
 impl State {
     /// Number of events that fit so far.
     pub fn found(&self) -> usize {
-        self.found.len()
+        self.found.as_ref().map_or(self.looked_at, Vec::len)
+    }
+
+    fn nth(&self, place: usize) -> Option<usize> {
+        match &self.found {
+            Some(found) => found.get(place).map(|&index| index as usize),
+            None => (place < self.looked_at).then_some(place),
+        }
     }
 }
 
@@ -112,26 +119,33 @@ pub(crate) fn advance(app: &mut App) {
     if state.looked_at >= length {
         return;
     }
+    if state.found.is_none() {
+        state.looked_at = length;
+        if state.follow {
+            state.selected = length.saturating_sub(1);
+        }
+        app.changed |= *screen == Screen::Events;
+        return;
+    };
     let to = length.min(state.looked_at + PORTION);
-    run.recording.each(state.looked_at..to, |index, event| {
-        if state.noise && state.parsed.is_empty() || {
-            let told = describe(event);
-            (state.noise || told.weight > Weight::Noise) && state.parsed.fits(event, &told)
-        } {
-            state.found.push(index as u32);
+    let State { parsed, noise, found: Some(found), looked_at, .. } = state else { return };
+    run.recording.each(*looked_at..to, |index, event| {
+        let told = describe(event);
+        if (*noise || told.weight > Weight::Noise) && parsed.fits(event, &told) {
+            found.push(index as u32);
         }
         ControlFlow::Continue(())
     });
-    state.looked_at = to;
+    *looked_at = to;
     if state.follow {
-        state.selected = state.found.len().saturating_sub(1);
+        state.selected = state.found().saturating_sub(1);
     }
     app.changed |= *screen == Screen::Events;
 }
 
 fn again(app: &mut App) {
     let state = &mut app.events_state;
-    state.found.clear();
+    state.found = (!state.noise || !state.parsed.is_empty()).then(Vec::new);
     state.looked_at = 0;
     state.selected = 0;
     advance(app);
@@ -160,13 +174,13 @@ pub(crate) fn filter_hint(app: &App) -> String {
 }
 
 fn selected_event(app: &App) -> Option<(usize, fractal_logs::RunEvent)> {
-    let index = *app.events_state.found.get(app.events_state.selected)? as usize;
+    let index = app.events_state.nth(app.events_state.selected)?;
     Some((index, app.run.as_ref()?.recording.event(index)?))
 }
 
 /// Takes an action in.
 pub(crate) fn update(app: &mut App, action: keymap::Action) -> Vec<Command> {
-    let found = app.events_state.found.len();
+    let found = app.events_state.found();
     match action {
         keymap::Action::Events(Action::Raw) | keymap::Action::List(List::Open) => {
             if let Some((index, event)) = selected_event(app) {
@@ -225,7 +239,7 @@ fn pretty(event: &fractal_logs::RunEvent) -> Vec<String> {
 /// Whether an action does something now.
 pub(crate) fn is_possible(app: &App, action: Action) -> bool {
     match action {
-        Action::Raw | Action::Replay => !app.events_state.found.is_empty(),
+        Action::Raw | Action::Replay => app.events_state.found() > 0,
         Action::Follow | Action::Noise => app.run.is_some(),
     }
 }
@@ -240,7 +254,7 @@ pub(crate) fn status(app: &App) -> Line<'static> {
     spans.extend(labelled(
         app,
         "shown",
-        format!("{} of {}", units::count(state.found.len() as u64), units::count(length as u64)),
+        format!("{} of {}", units::count(state.found() as u64), units::count(length as u64)),
     ));
     if state.looked_at < length {
         let share = state.looked_at as f64 / length.max(1) as f64 * 100.0;
@@ -295,17 +309,18 @@ pub(crate) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
         return;
     };
     let state = &app.events_state;
-    if state.found.is_empty() {
+    if state.found() == 0 {
         let line =
             if run.recording.is_empty() { "no event is recorded yet" } else { "no event fits; Esc clears the filter" };
         view::empty(frame, inner, app, &[(line, false)]);
         return;
     }
     let total = run.total_us();
-    let selected = state.selected.min(state.found.len() - 1);
-    table(frame, inner, app, &COLUMNS, state.found.len(), Some(selected), |place| {
-        let index = state.found[place] as usize;
-        let Some(event) = run.recording.event(index) else { return Vec::new() };
+    let selected = state.selected.min(state.found() - 1);
+    table(frame, inner, app, &COLUMNS, state.found(), Some(selected), |place| {
+        let Some((index, event)) = state.nth(place).and_then(|index| Some((index, run.recording.event(index)?))) else {
+            return Vec::new();
+        };
         let told = describe(&event);
         let (sign, style) = match told.weight {
             Weight::Error => (theme.glyph("error"), theme.tone(Tone::Bad)),

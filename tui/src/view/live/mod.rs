@@ -615,7 +615,8 @@ pub(crate) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
             None => {
                 let waited = units::duration(app.now_ms.saturating_sub(run.last_news_ms) * 1000);
                 let what = if run.loading { "reading the journal" } else { "waiting for its first event" };
-                let line = format!("{} {what}, {waited}", app.theme.spinner(app.now_ms));
+                let share = run.read_share.map_or_else(String::new, |share| format!(" {:.0}%", share * 100.0));
+                let line = format!("{} {what}{share}, {waited}", app.theme.spinner(app.now_ms));
                 view::empty(frame, inner, app, &[(&line, false)]);
             }
         }
