@@ -50,22 +50,39 @@ impl Server {
         Some(server)
     }
 
-    fn put(&self, path: &str, body: &[u8]) {
+    /// Sends a request and returns the answer's body. The server hands out private objects to whoever names a key.
+    fn ask(&self, method: &str, path: &str, body: &[u8]) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         let length = body.len();
         write!(
             stream,
-            "PUT {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: AWS key:unchecked\r\n\
+             Content-Length: {length}\r\nConnection: close\r\n\r\n"
         )
         .unwrap();
         stream.write_all(body).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer.split_once("\r\n\r\n").unwrap().1.to_string()
+    }
+
+    fn put(&self, path: &str, body: &[u8]) {
+        self.ask("PUT", path, body);
+    }
+
+    /// The keys below `prefix`.
+    fn keys(&self, bucket: &str, prefix: &str) -> Vec<String> {
+        let listing = self.ask("GET", &format!("/{bucket}?list-type=2&prefix={prefix}"), b"");
+        listing.split("<Key>").skip(1).map(|rest| rest.split("</Key>").next().unwrap().to_string()).collect()
     }
 }
 
 fn run(port: u16, data: &str, store: &Path) -> Output {
+    run_with(port, data, store, &[])
+}
+
+fn run_with(port: u16, data: &str, store: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_fractal-run"))
         .env("XDG_CACHE_HOME", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"))
         .env("AWS_ACCESS_KEY_ID", "key")
@@ -75,6 +92,7 @@ fn run(port: u16, data: &str, store: &Path) -> Output {
         .env("AWS_ALLOW_HTTP", "true")
         .args(["--data", data, "--workers", "2", "--cores", "1", "--trees", "3", "--json", "--quiet", "--store"])
         .arg(store)
+        .args(arguments)
         .output()
         .unwrap()
 }
@@ -124,6 +142,20 @@ fn a_bucket_trains_the_forest_that_a_folder_trains() {
     let local = model_hash(&run(server.port, set.to_str().unwrap(), &store));
     assert_eq!(model_hash(&run(server.port, "s3://bucket/set", &store)), local);
     assert_eq!(model_hash(&run(server.port, "s3a://bucket/set/", &store)), local);
+
+    // The original's --upload-result-to-s3, and ours.
+    for (arguments, prefix) in
+        [(&["--upload-result-to-s3"][..], "results/"), (&["--upload", "s3://bucket/kept/here"][..], "kept/here/")]
+    {
+        let output = run_with(server.port, "s3a://bucket/set", &store, arguments);
+        assert_eq!(model_hash(&output), local);
+        let keys = server.keys("bucket", prefix);
+        let [result, model] = &keys[..] else { panic!("a result and a model, not {keys:?}") };
+        assert!(model.ends_with(".model.json") && result.ends_with(".json"), "{keys:?}");
+        let uploaded: serde_json::Value =
+            serde_json::from_str(&server.ask("GET", &format!("/bucket/{result}"), b"")).unwrap();
+        assert_eq!(uploaded, serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap());
+    }
 
     one_error(run(server.port, "s3://no-such-bucket/set", &store), "bucket does not exist");
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
