@@ -19,6 +19,7 @@ use crate::event::{EventKind, Outcome, RunEvent};
 use crate::journal;
 use crate::result::RunResult;
 use crate::spec::RunSpec;
+use crate::state::RunState;
 
 /// Name of a run's journal in its folder.
 pub const JOURNAL_FILE: &str = "events.jsonl";
@@ -36,11 +37,12 @@ pub struct Store {
     root: PathBuf,
 }
 
-/// The folder of one run.
+/// The folder of one run, or a journal that somebody keeps without one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunDir {
     path: PathBuf,
     id: String,
+    journal: PathBuf,
 }
 
 /// One run of a listing.
@@ -105,7 +107,13 @@ impl RunDir {
     /// The folder of a run that exists.
     pub fn open(path: &Path) -> Self {
         let id = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        RunDir { path: path.to_path_buf(), id }
+        RunDir { path: path.to_path_buf(), id, journal: path.join(JOURNAL_FILE) }
+    }
+
+    /// A journal on its own: its name is the run's id, and there are no other files.
+    fn of_journal(file: &Path) -> Self {
+        let id = file.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        RunDir { path: file.to_path_buf(), id, journal: file.to_path_buf() }
     }
 
     /// The folder.
@@ -120,7 +128,7 @@ impl RunDir {
 
     /// Its journal.
     pub fn journal(&self) -> PathBuf {
-        self.path.join(JOURNAL_FILE)
+        self.journal.clone()
     }
 
     /// Its result.
@@ -170,7 +178,7 @@ impl Store {
             let path = folder.join(&id);
             // create_dir is the arbiter between runs that start in the same second.
             match fs::create_dir(&path) {
-                Ok(()) => return Ok(RunDir { path, id }),
+                Ok(()) => return Ok(RunDir::open(&path)),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(Error::io("create", &path)(error)),
             }
@@ -195,8 +203,20 @@ impl Store {
     }
 
     /// The one run that `wanted` means: `latest`, `<name>/latest`, an id or the beginning of one, `<name>/<beginning>`, or
-    /// a name that has only one run.
+    /// a name that has only one run. Or, wherever it lies, a run's folder or a journal by its path.
     pub fn find(&self, wanted: &str) -> Result<StoredRun, Error> {
+        let path = Path::new(wanted);
+        if path.is_file() {
+            return Ok(
+                match path.file_name().is_some_and(|name| name == JOURNAL_FILE).then(|| path.parent()).flatten() {
+                    Some(folder) => StoredRun::look_at(folder),
+                    None => StoredRun::of_journal(path),
+                },
+            );
+        }
+        if path.join(JOURNAL_FILE).is_file() {
+            return Ok(StoredRun::look_at(path));
+        }
         let mut runs = self.list()?;
         let (name, id) = match wanted.split_once('/') {
             Some((name, id)) => (Some(name), id),
@@ -265,6 +285,26 @@ impl StoredRun {
         let (status, recorded_ms) = status_of(&dir);
         let started_ms = recorded_ms.or_else(|| start_in_id(dir.id()));
         StoredRun { id: dir.id().into(), name, started_ms, bytes: size_of(path), status, dir }
+    }
+
+    fn of_journal(file: &Path) -> Self {
+        let dir = RunDir::of_journal(file);
+        let mut state = RunState::default();
+        let (status, started_ms) = match journal::read_each(file, |event| state.apply(&event)) {
+            Ok(_) => {
+                let result = RunResult::from_state(&state);
+                let started_ms = result.reproducibility.as_ref().map(|facts| facts.started_ms);
+                let status = match result.outcome {
+                    Some(_) => RunStatus::Ended(Box::new(result)),
+                    None if fresh(file) => RunStatus::Open,
+                    None => RunStatus::Abandoned,
+                };
+                (status, started_ms)
+            }
+            Err(error) => (RunStatus::Damaged(error.to_string()), None),
+        };
+        let bytes = fs::metadata(file).map_or(0, |facts| facts.len());
+        StoredRun { id: dir.id().into(), name: dir.id().into(), started_ms, bytes, status, dir }
     }
 }
 

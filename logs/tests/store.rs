@@ -46,6 +46,16 @@ fn runs_are_listed_newest_first_and_found() {
     assert_eq!(store.find("beta/latest").unwrap().id, other.id());
     assert_eq!(store.find("beta").unwrap().id, other.id());
     assert_eq!(store.find(old.id()).unwrap().id, old.id());
+    // By its path, as it is printed at the end of a run; and a journal that somebody sent.
+    assert_eq!(store.find(old.path().to_str().unwrap()).unwrap().id, old.id());
+    assert_eq!(store.find(old.journal().to_str().unwrap()).unwrap().id, old.id());
+    let sent = folder.path().join("sent.jsonl");
+    fs::copy(old.journal(), &sent).unwrap();
+    let found = store.find(sent.to_str().unwrap()).unwrap();
+    assert_eq!((found.id.as_str(), found.status.name(), found.started_ms.is_some()), ("sent", "done", true));
+    assert_eq!(found.dir.journal(), sent);
+    fs::write(&sent, b"no journal").unwrap();
+    assert_eq!(store.find(sent.to_str().unwrap()).unwrap().status.name(), "damaged");
     assert!(matches!(store.find(&spec().short_hash()), Err(Error::Ambiguous { ids, .. }) if ids.len() == 3));
     assert!(matches!(store.find("alpha"), Err(Error::Ambiguous { ids, .. }) if ids.len() == 2));
     assert!(matches!(store.find("zzz"), Err(Error::NoSuchRun { .. })));
