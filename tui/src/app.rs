@@ -126,8 +126,10 @@ pub struct App {
     pub now_ms: u64,
     /// Columns and rows.
     pub size: (u16, u16),
-    /// Settings.
+    /// Settings in force.
     pub config: Config,
+    /// Settings as they are kept: without what flags of this start say.
+    pub kept: Config,
     /// Colours and symbols: the settings', or none if the environment forbids colours.
     pub theme: Theme,
     /// `NO_COLOR` (or a dumb terminal) forbids colours.
@@ -185,6 +187,7 @@ impl App {
             theme: config.theme(),
             colourless: false,
             mouse: config.mouse,
+            kept: config.clone(),
             config,
             keymap,
             screen: Screen::Home,
@@ -217,6 +220,14 @@ impl App {
             commands.push(Command::Mouse(true));
         }
         commands
+    }
+
+    /// Changes a setting, now and for later.
+    pub fn set(&mut self, change: impl Fn(&mut Config)) -> Command {
+        change(&mut self.config);
+        change(&mut self.kept);
+        self.apply_theme();
+        Command::Save(Box::new(self.kept.clone()))
     }
 
     /// Forbids colours, whatever the settings say.
@@ -253,6 +264,13 @@ impl App {
     /// Whether commands that act on runs are refused.
     pub fn is_read_only(&self) -> bool {
         self.config.read_only
+    }
+
+    /// How often the screen changes by itself, milliseconds between frames; `None`: not at all. A viewer of a running run
+    /// shares its machine: four frames a second are enough to show that it lives.
+    pub fn pace_ms(&self) -> Option<u64> {
+        let playing = self.run.as_ref().is_some_and(|run| run.playing) && self.screen == Screen::Live;
+        if playing { Some(50) } else { self.is_animated().then_some(250) }
     }
 
     /// Something on the screen moves by itself.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fractal_logs::store::{Store, write_atomically};
 use fractal_logs::{EventKind, RunEvent, journal};
@@ -94,10 +94,12 @@ impl Feed {
                 spawn("store", move || {
                     let mut known = BTreeMap::new();
                     while !stopped.load(Ordering::Relaxed) {
+                        let start = Instant::now();
                         if to.send(Message::Store(list(&Store::new(&store), &mut known))).is_err() {
                             return;
                         }
-                        thread::sleep(STORE_EVERY);
+                        // A large store is looked at more seldom, so that looking never takes more than 1 % of a core.
+                        thread::sleep(STORE_EVERY.max(start.elapsed() * 100));
                     }
                 });
             }
@@ -288,13 +290,14 @@ fn follow(path: &Path, number: u64, to: &Sender<Message>, followed: &AtomicU64) 
 
 fn watch_sweep(store: &Path, to: &Sender<Message>, sweep: &Mutex<Option<String>>, stopped: &AtomicBool) {
     while !stopped.load(Ordering::Relaxed) {
+        let start = Instant::now();
         let name = sweep.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
         if let Some(name) = name
             && to.send(Message::Sweep(name.clone(), sweep_status(store, &name))).is_err()
         {
             return;
         }
-        thread::sleep(SWEEP_EVERY);
+        thread::sleep(SWEEP_EVERY.max(start.elapsed() * 100));
     }
 }
 

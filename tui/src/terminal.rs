@@ -14,7 +14,9 @@ use ratatui::crossterm::event::{
     self, DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture, Event, KeyCode,
     KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEventKind,
 };
-use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+use ratatui::crossterm::terminal::{
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
 use ratatui::crossterm::{cursor, execute};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 
@@ -26,10 +28,8 @@ use crate::snapshot;
 use crate::update::update;
 use crate::view;
 
-/// Longest time without looking at keys and news while something moves by itself.
-const MOVING: Duration = Duration::from_millis(50);
-/// The same while nothing does.
-const STILL: Duration = Duration::from_millis(200);
+/// Longest time without looking for news while nothing moves by itself.
+const STILL: Duration = Duration::from_millis(250);
 
 /// Milliseconds since the Unix epoch.
 pub fn now_ms() -> u64 {
@@ -95,51 +95,66 @@ impl Signals {
 pub fn run(mut app: App, first: Vec<Command>) -> io::Result<u8> {
     restore_on_panic();
     let signals = Signals::listen()?;
-    let mut feed = Feed::new(app.store_root.clone());
     enter(app.mouse)?;
     let guard = Guard;
-    let mut terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
+    let outcome = watch(&mut app, first, &signals);
+    drop(guard);
+    match (outcome, signals.end.load(Ordering::Relaxed)) {
+        // A terminal that hangs up cannot be drawn on any more: that is no error of its own.
+        (Ok(None) | Err(_), signal) if signal != 0 => Ok(128 + signal as u8),
+        (Err(error), _) => Err(error),
+        (Ok(Some(true)), _) => {
+            let buffer = snapshot::frame(&app, app.size.0, app.size.1.saturating_sub(1));
+            io::stdout().write_all(snapshot::text(&buffer).as_bytes())?;
+            Ok(0)
+        }
+        (Ok(_), _) => Ok(0),
+    }
+}
+
+/// The loop. `Some`: a person ended it, and wants the last frame kept or not; `None`: a signal did.
+fn watch(app: &mut App, first: Vec<Command>, signals: &Signals) -> io::Result<Option<bool>> {
+    let mut feed = Feed::new(app.store_root.clone());
+    let mut terminal = fresh()?;
     let size = terminal.size()?;
     app.size = (size.width, size.height);
     let mut commands = app.start();
     commands.extend(first);
-    let mut ended = None;
-    while ended.is_none() {
+    loop {
         for command in std::mem::take(&mut commands) {
-            ended = ended.or(carry_out(command, &app, &mut feed, &mut terminal)?);
-        }
-        if ended.is_some() {
-            break;
-        }
-        match signals.end.load(Ordering::Relaxed) {
-            0 => {}
-            signal => {
-                ended = Some((false, 128 + signal as u8));
-                break;
+            if let Some(keep) = carry_out(command, app, &mut feed, &mut terminal)? {
+                return Ok(Some(keep));
             }
         }
+        if signals.end.load(Ordering::Relaxed) != 0 {
+            return Ok(None);
+        }
         if signals.resumed.swap(false, Ordering::Relaxed) {
+            // Whoever had the terminal meanwhile may have left it in any state: out of it and in again.
+            leave();
             enter(app.mouse)?;
-            terminal.clear()?;
+            terminal = fresh()?;
             app.changed = true;
         }
-        commands.extend(update(&mut app, Message::Tick(now_ms())));
+        commands.extend(update(app, Message::Tick(now_ms())));
         for message in feed.news() {
-            commands.extend(update(&mut app, message));
+            commands.extend(update(app, message));
         }
         if app.changed {
             app.changed = false;
-            terminal.draw(|frame| view::render(frame, &app))?;
+            terminal.draw(|frame| view::render(frame, app))?;
+            // How a panic leaves the terminal can only be seen when there is one.
+            assert!(!cfg!(debug_assertions) || std::env::var_os("FRACTAL_TUI_PANIC").is_none(), "asked to panic");
         }
         if !commands.is_empty() {
             continue;
         }
-        let patience = if app.is_animated() { MOVING } else { STILL };
+        let patience = app.pace_ms().map_or(STILL, Duration::from_millis);
         // Everything that was typed meanwhile is taken in before the next frame.
         if event::poll(patience)? {
             loop {
                 if let Some(message) = message(event::read()?) {
-                    commands.extend(update(&mut app, message));
+                    commands.extend(update(app, message));
                 }
                 if !commands.is_empty() || !event::poll(Duration::ZERO)? {
                     break;
@@ -147,36 +162,36 @@ pub fn run(mut app: App, first: Vec<Command>) -> io::Result<u8> {
             }
         }
     }
-    let (keep, code) = ended.unwrap_or_default();
-    drop(guard);
-    if keep {
-        let buffer = snapshot::frame(&app, app.size.0, app.size.1.saturating_sub(1));
-        io::stdout().write_all(snapshot::text(&buffer).as_bytes())?;
-    }
-    Ok(code)
 }
 
 type Screen = Terminal<CrosstermBackend<io::Stdout>>;
 
-/// Carries out what concerns the terminal; the feed does the rest. Some: the program ends.
-fn carry_out(command: Command, app: &App, feed: &mut Feed, terminal: &mut Screen) -> io::Result<Option<(bool, u8)>> {
+/// The screen, blank, so that the next frame draws all of it. (`Terminal::clear` would ask the terminal where its cursor
+/// is, and wait for an answer.)
+fn fresh() -> io::Result<Screen> {
+    execute!(io::stdout(), Clear(ClearType::All))?;
+    Terminal::new(CrosstermBackend::new(io::stdout()))
+}
+
+/// Carries out what concerns the terminal; the feed does the rest. Some: the program ends, keeping the frame or not.
+fn carry_out(command: Command, app: &App, feed: &mut Feed, terminal: &mut Screen) -> io::Result<Option<bool>> {
     match command {
-        Command::Quit { keep } => return Ok(Some((keep, 0))),
+        Command::Quit { keep } => return Ok(Some(keep)),
         Command::Copy(text) => copy(&text)?,
         Command::Mouse(true) => execute!(io::stdout(), EnableMouseCapture)?,
         Command::Mouse(false) => execute!(io::stdout(), DisableMouseCapture)?,
-        Command::Redraw => terminal.clear()?,
+        Command::Redraw => *terminal = fresh()?,
         Command::Suspend => {
             leave();
             signal_hook::low_level::emulate_default_handler(SIGTSTP)?;
             enter(app.mouse)?;
-            terminal.clear()?;
+            *terminal = fresh()?;
         }
         Command::Edit(path) => {
             leave();
             let outcome = edit(&path);
             enter(app.mouse)?;
-            terminal.clear()?;
+            *terminal = fresh()?;
             if let Err(reason) = outcome {
                 feed.tell(Message::Said(Err(reason)));
             }

@@ -103,6 +103,19 @@ pub fn clock(us: u64, total_us: u64) -> String {
     }
 }
 
+/// A moment on an axis: `500 ms`, `2 s`, `12 m`, `1h30`, as short as it can be.
+pub fn axis(us: u64) -> String {
+    match us {
+        0 => "0".into(),
+        us if us < 1_000_000 => format!("{} ms", us / 1_000),
+        us if us < 60_000_000 && us % 1_000_000 == 0 => format!("{} s", us / 1_000_000),
+        us if us < 60_000_000 => format!("{:.1} s", us as f64 / 1e6),
+        us if us < 3_600_000_000 && us % 60_000_000 == 0 => format!("{} m", us / 60_000_000),
+        us if us < 3_600_000_000 => format!("{}m{:02}", us / 60_000_000, us / 1_000_000 % 60),
+        us => format!("{}h{:02}", us / 3_600_000_000, us / 60_000_000 % 60),
+    }
+}
+
 /// Reads a moment: `12m`, `1h02m`, `90s`, `17:52`, `1:17:52`, `830ms`, `2.5` (seconds), `50%` of `total_us`, `end`.
 pub fn parse_moment(text: &str, total_us: u64) -> Result<u64, String> {
     let text = text.trim();

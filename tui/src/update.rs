@@ -218,11 +218,10 @@ fn everywhere(app: &mut App, action: Global) -> Vec<Command> {
         Global::Export => app.overlays.push(Overlay::Export { selected: 0 }),
         Global::Settings => app.overlays.push(Overlay::Settings { selected: 0 }),
         Global::Theme => {
-            app.config.theme = app.config.theme.next();
-            app.apply_theme();
+            let save = app.set(|config| config.theme = config.theme.next());
             let note = if app.colourless { " (NO_COLOR is set: no colours are shown)" } else { "" };
             app.say(Tone::Plain, format!("theme: {}{note}", app.config.theme.name()));
-            return vec![Command::Save(Box::new(app.config.clone()))];
+            return vec![save];
         }
         Global::Mouse => {
             app.mouse = !app.mouse;

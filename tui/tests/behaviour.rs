@@ -132,7 +132,7 @@ fn events_are_filtered_by_worker_phase_kind_and_words() {
     step(&mut app, [Message::Tick(NOW_MS + 1)]);
     let all = app.events_state.found();
     assert_eq!(all, app.run.as_ref().unwrap().recording.len());
-    let mut count = |filter: &str| {
+    let count = |filter: &str| {
         let mut app = app.clone();
         press(&mut app, &["/"]);
         step(&mut app, [Message::Paste(filter.into())]);

@@ -20,6 +20,10 @@ struct Screen {
     raw: Vec<u8>,
 }
 
+fn cells(count: u16) -> std::num::NonZeroU16 {
+    std::num::NonZeroU16::new(count).unwrap()
+}
+
 fn samples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../logs/samples")
 }
@@ -53,7 +57,7 @@ impl Screen {
                 }
             }
         });
-        let parser = vt100::Parser::new(40, 120, 0);
+        let parser = vt100::Parser::new(cells(40), cells(120), 0);
         Screen { master: pair.master, writer, child, output, parser, raw: Vec::new() }
     }
 
@@ -93,7 +97,7 @@ impl Screen {
     }
 
     fn resize(&mut self, cols: u16, rows: u16) {
-        self.parser.screen_mut().set_size(rows, cols);
+        self.parser.screen_mut().set_size(cells(rows), cells(cols));
         self.master.resize(PtySize { rows, cols, pixel_width: 0, pixel_height: 0 }).unwrap();
     }
 
@@ -286,8 +290,9 @@ fn no_color_and_ascii_are_obeyed() {
     assert_eq!(screen.end(), 0);
     let drawn = String::from_utf8_lossy(&screen.raw).into_owned();
     assert!(drawn.is_ascii(), "only ASCII reaches the terminal");
-    for colour in ["\x1b[38;", "\x1b[48;"] {
-        assert!(!drawn.contains(colour), "no colour reaches the terminal");
+    for colour in ["\x1b[38;5;", "\x1b[38;2;", "\x1b[48;5;", "\x1b[48;2;"] {
+        let found = drawn.find(colour).map(|place| drawn[place..].chars().take(40).collect::<String>());
+        assert_eq!(found, None, "no colour reaches the terminal");
     }
 }
 
@@ -319,4 +324,76 @@ fn copying_asks_the_terminal_by_osc_52() {
     screen.press("q");
     screen.end();
     assert!(String::from_utf8_lossy(&screen.raw).contains("\x1b]52;c;"));
+}
+
+/// `fractal-run` as cargo built it beside this test's program; `None`, with a word, where it did not.
+fn runner() -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_BIN_EXE_fractal-tui")).with_file_name("fractal-run");
+    if !beside.exists() {
+        eprintln!("skipped: {} is not built (cargo build --workspace --bins)", beside.display());
+    }
+    Some(beside).filter(|path| path.exists())
+}
+
+/// The whole life of a sweep, as a new user sees it: one key starts it, its runs open by themselves, it is paused, the
+/// viewer quits and the sweep stays, another viewer finds it, resumes and ends it.
+#[test]
+fn one_key_runs_the_smoke_sweep_and_no_viewer_ends_it_by_leaving() {
+    let Some(runner) = runner() else { return };
+    let folder = folder();
+    let status = || -> serde_json::Value {
+        let mut command = std::process::Command::new(&runner);
+        command.args(["status", "smoke", "--json"]).current_dir(folder.path());
+        serde_json::from_slice(&command.output().unwrap().stdout).unwrap()
+    };
+    let mut screen = Screen::start(folder.path(), &[], &[]);
+    screen.shows("runs the smoke sweep");
+    screen.press("\r");
+    screen.shows("starting");
+    screen.shows("Phases and levels");
+    screen.press("1p");
+    screen.until("the pause", |text| text.contains("paused"));
+    screen.press("q");
+    assert_eq!(screen.end(), 0);
+    screen.is_clean();
+    let left = status();
+    assert_eq!((&left["running"], &left["paused"]), (&true.into(), &true.into()), "{left}");
+    let mut screen = Screen::start(folder.path(), &["smoke"], &[]);
+    screen.until("the paused sweep", |text| text.contains("paused"));
+    screen.press("C");
+    screen.shows("Sure?");
+    screen.press("smoke\r");
+    screen.until("its end", |text| text.contains("no runner") || text.contains("stopped"));
+    screen.press("q");
+    assert_eq!(screen.end(), 0);
+    assert_eq!(status()["running"], false);
+}
+
+#[test]
+fn a_panic_leaves_a_clean_terminal_and_says_what_it_was() {
+    let folder = folder();
+    let mut screen = Screen::start(folder.path(), &[&sample()], &[("FRACTAL_TUI_PANIC", "1")]);
+    assert_ne!(screen.end(), 0);
+    screen.is_clean();
+    assert!(screen.text().contains("asked to panic"), "{}", screen.text());
+}
+
+#[test]
+fn an_archive_is_replayed_and_leaves_nothing_behind() {
+    let folder = folder();
+    let run = folder.path().join("runs/run/f006b803bd14-20261122T171354Z");
+    std::fs::create_dir_all(&run).unwrap();
+    std::fs::copy(sample(), run.join("events.jsonl")).unwrap();
+    let store = fractal_logs::Store::new(folder.path().join("runs"));
+    let archive = folder.path().join("run.tar.zst");
+    store.archive(&store.find("latest").unwrap(), &archive).unwrap();
+    let temporary = folder.path().join("tmp");
+    std::fs::create_dir_all(&temporary).unwrap();
+    let path = archive.display().to_string();
+    let variables = [("TMPDIR", temporary.to_str().unwrap())];
+    let mut screen = Screen::start(folder.path(), &["replay", &path, "--at", "end"], &variables);
+    screen.shows("Phases and levels");
+    screen.press("q");
+    assert_eq!(screen.end(), 0);
+    assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);
 }

@@ -29,7 +29,7 @@ fn small() -> Vec<RunEvent> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_order(order in Just((0..small().len()).collect::<Vec<_>>()).prop_shuffle()) {

@@ -99,6 +99,16 @@ pub fn round_up(value: f64) -> f64 {
     [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|&v| v >= value * 0.999_999).unwrap_or(10.0 * power)
 }
 
+/// The upper end of an axis that shows `value`: round, and not far above it.
+pub fn axis_top(value: f64) -> f64 {
+    if !value.is_finite() || value <= 0.0 {
+        return 1.0;
+    }
+    let power = 10f64.powf(value.log10().floor());
+    const ROUND: [f64; 10] = [1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0];
+    ROUND.into_iter().map(|m| m * power).find(|&v| v >= value * 0.999_999).unwrap_or(10.0 * power)
+}
+
 /// Round steps for the labels of an axis from `low` to `high`: at most `most` of them.
 pub fn steps(low: f64, high: f64, most: usize) -> Vec<f64> {
     if high <= low || most == 0 || !(high - low).is_finite() {
@@ -149,6 +159,12 @@ pub fn time_steps(low: u64, high: u64, most: usize) -> Vec<u64> {
         return Vec::new();
     }
     let step = ROUND.into_iter().find(|step| span / step <= most as u64).unwrap_or(span.div_ceil(most as u64));
-    let first = low.div_ceil(step) * step;
-    (0..).map(|i| first + i * step).take_while(|at| *at <= high).collect()
+    // Whatever times a damaged journal holds: at most a few more labels than asked for, and no overflow.
+    let mut at = low.div_ceil(step).saturating_mul(step);
+    let mut found = Vec::new();
+    while at <= high && found.len() <= most {
+        found.push(at);
+        at = at.saturating_add(step);
+    }
+    found
 }

@@ -78,6 +78,8 @@ pub struct State {
 enum Entry<'a> {
     Name(&'a StoreName),
     Run(&'a StoreName, &'a RunLine),
+    /// So many runs of a name are not shown.
+    More(&'a StoreName, usize),
 }
 
 /// Runs of a name that are shown without asking.
@@ -101,7 +103,11 @@ fn entries(app: &App) -> Vec<Entry<'_>> {
             continue;
         }
         let most = if state.opened.contains(&name.name) || !filter.is_empty() { usize::MAX } else { SHOWN_RUNS };
+        let hidden = runs.len().saturating_sub(most);
         entries.extend(runs.into_iter().take(most).map(|run| Entry::Run(name, run)));
+        if hidden > 0 {
+            entries.push(Entry::More(name, hidden));
+        }
     }
     entries
 }
@@ -162,7 +168,7 @@ pub(crate) fn update(app: &mut App, action: keymap::Action) -> Vec<Command> {
         }
         keymap::Action::Global(Global::Copy) => match entries(app).get(app.home_state.selected) {
             Some(Entry::Run(_, run)) => vec![Command::Copy(run.journal.display().to_string())],
-            Some(Entry::Name(name)) => vec![Command::Copy(name.name.clone())],
+            Some(Entry::Name(name) | Entry::More(name, _)) => vec![Command::Copy(name.name.clone())],
             None => Vec::new(),
         },
         _ => Vec::new(),
@@ -183,7 +189,7 @@ pub(crate) fn start_smoke(app: &mut App) -> Vec<Command> {
 
 fn selected_name(app: &App) -> Option<String> {
     match entries(app).get(app.home_state.selected)? {
-        Entry::Name(name) | Entry::Run(name, _) => Some(name.name.clone()),
+        Entry::Name(name) | Entry::Run(name, _) | Entry::More(name, _) => Some(name.name.clone()),
     }
 }
 
@@ -197,6 +203,11 @@ fn open(app: &mut App) -> Vec<Command> {
             return start_smoke(app);
         }
         None => return Vec::new(),
+        Some(Entry::More(name, _)) => {
+            let name = name.name.clone();
+            app.home_state.opened.insert(name);
+            return Vec::new();
+        }
         Some(Entry::Name(name)) => (name.name.clone(), None),
         Some(Entry::Run(name, run)) => (name.name.clone(), Some((*run).clone())),
     };
@@ -341,6 +352,9 @@ pub(crate) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     table(frame, inner, app, &COLUMNS, entries.len(), Some(selected), |index| match entries[index] {
         Entry::Name(name) => name_row(app, name),
         Entry::Run(name, run) => run_row(app, theme, name, run),
+        Entry::More(_, hidden) => {
+            vec!["".into(), Cell::new(format!("  {} {hidden} more: Enter", theme.either("…", "...")), theme.dim())]
+        }
     });
 }
 

@@ -57,6 +57,41 @@ pub fn render(frame: &mut Frame<'_>, app: &App) {
     }
     foot(frame, footer, app);
     overlay::render(frame, area, app);
+    if app.theme.ascii {
+        to_ascii(frame.buffer_mut());
+    }
+}
+
+/// Whatever a text holds, only ASCII reaches a terminal that was promised it.
+fn to_ascii(buffer: &mut Buffer) {
+    for cell in &mut buffer.content {
+        if cell.symbol().is_ascii() {
+            continue;
+        }
+        let plain = match cell.symbol() {
+            "×" => "x",
+            "›" | "→" | "▶" => ">",
+            "←" => "<",
+            "…" => "~",
+            "·" | "•" => ".",
+            "–" | "─" | "━" => "-",
+            "│" | "┃" => "|",
+            "µ" => "u",
+            "≥" => ">",
+            "≤" => "<",
+            "≈" => "~",
+            "⅔" | "½" => "/",
+            "α" => "a",
+            "β" => "b",
+            "²" => "2",
+            "✔" => "+",
+            "✘" => "x",
+            "┌" | "┐" | "└" | "┘" | "├" | "┤" | "┼" => "+",
+            "█" | "▓" | "▒" | "░" => "#",
+            _ => "?",
+        };
+        cell.set_symbol(plain);
+    }
 }
 
 fn too_small(frame: &mut Frame<'_>, area: Rect, app: &App) {
@@ -73,9 +108,14 @@ fn too_small(frame: &mut Frame<'_>, area: Rect, app: &App) {
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }), area);
 }
 
+/// The program's name, where there is room for it.
+fn program(width: u16) -> &'static str {
+    if width >= 100 { " fractal-tui " } else { "" }
+}
+
 /// (screen, text, first column) of each tab.
 fn tab_places(app: &App, width: u16) -> Vec<(Screen, String, u16)> {
-    let name = if width >= 100 { " fractal-tui │" } else { " fractal │" };
+    let name = program(width);
     let mut column = name.chars().count() as u16;
     Screen::ALL
         .into_iter()
@@ -84,10 +124,10 @@ fn tab_places(app: &App, width: u16) -> Vec<(Screen, String, u16)> {
                 Screen::Live if app.run.as_ref().is_some_and(|run| !run.is_live()) => "Replay",
                 screen => screen.name(),
             };
-            let text = match (screen == app.screen, width >= 90) {
-                (true, _) => format!("[{} {word}]", screen.digit()),
-                (false, true) => format!(" {} {word} ", screen.digit()),
-                (false, false) => format!(" {} {} ", screen.digit(), units::clip(word, 4).trim_end_matches('…')),
+            let word = if width < 80 { word.chars().take(4).collect() } else { word.to_string() };
+            let text = match screen == app.screen {
+                true => format!("[{} {word}]", screen.digit()),
+                false => format!(" {} {word} ", screen.digit()),
             };
             let place = column;
             column += text.chars().count() as u16;
@@ -107,8 +147,7 @@ pub(crate) fn tab_at(app: &App, column: u16) -> Option<Screen> {
 fn tabs(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let theme = app.theme;
     let bar = theme.bar();
-    let name = if area.width >= 100 { " fractal-tui " } else { " fractal " };
-    let mut spans = vec![Span::styled(name, theme.strong()), Span::styled(theme.either("│", "|"), theme.border(false))];
+    let mut spans = vec![Span::styled(program(area.width), theme.strong())];
     for (screen, text, _) in tab_places(app, area.width) {
         let style = if screen == app.screen { theme.accent().patch(theme.strong()) } else { theme.text() };
         spans.push(Span::styled(text, style));
@@ -230,13 +269,16 @@ pub fn pane(frame: &mut Frame<'_>, area: Rect, app: &App, title: &str, hint: &st
 pub fn empty(frame: &mut Frame<'_>, area: Rect, app: &App, lines: &[(&str, bool)]) {
     let height = (lines.len() as u16).min(area.height);
     let y = area.y + (area.height - height) / 2;
+    // Centred as a block, so that keys and their meanings stand in columns.
+    let widest = lines.iter().map(|(line, _)| line.chars().count()).max().unwrap_or(0) as u16;
+    let width = widest.min(area.width.saturating_sub(2));
+    let x = area.x + (area.width - width) / 2;
     let text: Vec<Line<'_>> = lines
         .iter()
-        .map(|(line, strong)| {
-            Line::styled(*line, if *strong { app.theme.strong() } else { app.theme.dim() }).centered()
-        })
+        .map(|(line, strong)| Line::styled(*line, if *strong { app.theme.strong() } else { app.theme.dim() }))
         .collect();
-    frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), Rect { y, height: area.bottom() - y, ..area });
+    let place = Rect { x, y, width, height: area.bottom() - y };
+    frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: false }), place);
 }
 
 /// For something that was asked for: draws what there is to say while it is not there; true if it is there.

@@ -124,7 +124,11 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Some(Sub::Config { what }) => {
             let path = cli.how.config.clone().or_else(Config::path);
             match what {
-                ConfigWhat::Print => print(&config.to_toml())?,
+                ConfigWhat::Print => {
+                    let mut config = config;
+                    with_flags(&mut config, &cli.how);
+                    print(&config.to_toml())?;
+                }
                 ConfigWhat::Path => {
                     let path = path.context("there is no home folder to keep settings in")?;
                     print(&format!("{}\n", path.display()))?;
@@ -144,7 +148,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
         }
         Some(Sub::Replay(args)) => {
             let mut app = app(&cli.how, config)?;
-            let commands = picture::prepare(&mut app, &args)?;
+            // Lives as long as the archive's run is looked at.
+            let mut unpacked = None;
+            let commands = picture::prepare(&mut app, &args, &mut unpacked)?;
             if args.is_picture() {
                 return picture::print(app, &args).map(|()| ExitCode::SUCCESS);
             }
@@ -172,6 +178,10 @@ fn watch(app: App, commands: Vec<fractal_tui::Command>) -> Result<ExitCode> {
 fn app(how: &How, config: Config) -> Result<App> {
     let keymap = keymap(&config)?;
     let mut app = App::new(config, keymap, how.store.clone(), terminal::now_ms());
+    // Flags hold for this start only: they are not among the settings that are kept.
+    with_flags(&mut app.config, how);
+    app.mouse = app.config.mouse;
+    app.apply_theme();
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
     let colourless = match how.color {
@@ -191,7 +201,10 @@ fn keymap(config: &Config) -> Result<Keymap> {
 
 fn settings(how: &How) -> Result<Config> {
     let path = how.config.clone().or_else(Config::path);
-    let mut config = Config::load(path.as_deref(), std::env::vars())?;
+    Ok(Config::load(path.as_deref(), std::env::vars())?)
+}
+
+fn with_flags(config: &mut Config, how: &How) {
     config.read_only |= how.read_only;
     config.ascii |= how.ascii;
     config.mouse |= how.mouse;
@@ -202,7 +215,6 @@ fn settings(how: &How) -> Result<Config> {
         Some(ThemeName::None) => config.theme = Palette::None,
         None => {}
     }
-    Ok(config)
 }
 
 /// Writes to stdout; a reader that has seen enough (`| head`) is no error.

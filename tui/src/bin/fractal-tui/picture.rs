@@ -54,9 +54,19 @@ fn screen(text: &str) -> Result<Screen, String> {
         .ok_or_else(|| format!("screens are {}", Screen::ALL.map(|s| s.name().to_lowercase()).join(", ")))
 }
 
-/// Opens the run.
-pub(crate) fn prepare(app: &mut App, args: &ReplayArgs) -> Result<Vec<Command>> {
-    let (target, title) = target(app, &args.run)?;
+/// A folder that is removed when nobody looks at it any more.
+#[derive(Debug)]
+pub(crate) struct Unpacked(PathBuf);
+
+impl Drop for Unpacked {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Opens the run. An archive is unpacked into a folder of its own.
+pub(crate) fn prepare(app: &mut App, args: &ReplayArgs, unpacked: &mut Option<Unpacked>) -> Result<Vec<Command>> {
+    let (target, title) = target(app, &args.run, unpacked)?;
     if let Some(speed) = args.speed
         && !(0.01..=100_000.0).contains(&speed)
     {
@@ -68,7 +78,7 @@ pub(crate) fn prepare(app: &mut App, args: &ReplayArgs) -> Result<Vec<Command>> 
     Ok(app.open_run(target, title))
 }
 
-fn target(app: &App, wanted: &str) -> Result<(Target, String)> {
+fn target(app: &App, wanted: &str, unpacked: &mut Option<Unpacked>) -> Result<(Target, String)> {
     let path = Path::new(wanted);
     if wanted == "sample" {
         return Ok((Target::Sample, "recorded sample".into()));
@@ -80,6 +90,7 @@ fn target(app: &App, wanted: &str) -> Result<(Target, String)> {
     if path.is_file() && wanted.ends_with(".tar.zst") {
         // Unpacked into a store of its own, so that looking at an archive never changes the person's store.
         let folder: PathBuf = std::env::temp_dir().join(format!("fractal-tui-{}", std::process::id()));
+        *unpacked = Some(Unpacked(folder.clone()));
         let run = Store::new(&folder).unarchive(path)?;
         return Ok((Target::Journal(run.dir.journal(), None), format!("{}/{}", run.name, run.id)));
     }

@@ -97,10 +97,16 @@ pub(super) fn render_speed(frame: &mut Frame<'_>, area: Rect, app: &App, run: &O
         state.workers.values().filter(|w| w.finished_us.is_none() && w.lost.is_none() && state.finished.is_none());
     let (cpu_now, net_now) = now.filter_map(workers::rates).fold((0.0, 0.0), |sum, r| (sum.0 + r.0, sum.1 + r.1));
     let last_read = read.iter().rev().copied().find(|v| v.is_finite()).unwrap_or(0.0);
+    // A run that is over has no current values: then the highest are told.
+    let over = state.finished.is_some();
+    let (net_value, read_value) = if over { (top_of(&net), top_of(&read)) } else { (net_now, last_read) };
+    let cores = if over { top_of(&busy) } else { cpu_now };
+    let cores = format!("{cores:.1}/{threads}");
+    let per_second = |value: f64| format!("{}/s", units::bytes(value as u64, decimal));
     let mut lines: Vec<(String, Vec<f64>, f64, String)> = vec![
-        ("busy cores".into(), busy, f64::from(threads.max(1)), format!("{cpu_now:.1}/{threads}")),
-        ("exchanged".into(), net, 0.0, format!("{}/s", units::bytes(net_now as u64, decimal))),
-        ("read".into(), read, 0.0, format!("{}/s", units::bytes(last_read as u64, decimal))),
+        ("busy cores".into(), busy, f64::from(threads.max(1)), cores),
+        ("exchanged".into(), net, 0.0, per_second(net_value)),
+        ("read".into(), read, 0.0, per_second(read_value)),
     ];
     let room = inner.height.saturating_sub(3);
     lines.truncate(room.clamp(0, 3) as usize);
@@ -108,7 +114,7 @@ pub(super) fn render_speed(frame: &mut Frame<'_>, area: Rect, app: &App, run: &O
     let place = Rect { x: inner.x + label, y: inner.y, width: width as u16, height: chart_height };
     let columns = if theme.ascii { width } else { width * 2 };
     let rows = over_time(state, span, columns, false, |s, _| s.rows_per_s);
-    let top = chart::round_up(top_of(&rows));
+    let top = chart::axis_top(top_of(&rows));
     let points = rows.iter().enumerate().filter(|(_, v)| v.is_finite()).map(|(i, v)| (i as f64, *v)).collect();
     let series = Series { points, style: theme.series(2), mark: '*', joined: true, dotted: false };
     let buffer = frame.buffer_mut();
@@ -129,7 +135,11 @@ pub(super) fn render_speed(frame: &mut Frame<'_>, area: Rect, app: &App, run: &O
         );
     }
     let x = inner.right() - value_width + 1;
-    put(buffer, x, inner.y, &format!("{:>10}", units::short(rows_per_s(state))), value_width, theme.strong());
+    let rate = if over { top_of(&rows) } else { rows_per_s(state) };
+    put(buffer, x, inner.y, &format!("{:>10}", units::short(rate)), value_width, theme.strong());
+    if chart_height > 1 {
+        put(buffer, x, inner.y + 1, &format!("{:>10}", if over { "highest" } else { "now" }), value_width, theme.dim());
+    }
     for (line, (name, values, top, value)) in lines.into_iter().enumerate() {
         let y = inner.y + chart_height + line as u16;
         put(buffer, inner.x, y, &name, label, theme.dim());

@@ -49,8 +49,8 @@ fn small(body: Rect, focus: Pane, state: &RunState) -> Vec<(Pane, Rect)> {
 }
 
 fn middling(body: Rect, focus: Pane, state: &RunState) -> Vec<(Pane, Rect)> {
-    let workers = (state.workers.len() as u16 + 3).clamp(6, body.height / 3);
-    let rows = stage_rows(state, body.height / 3 + 2);
+    let workers = (state.workers.len() as u16 + 3).clamp(5, body.height / 3);
+    let rows = stage_rows(state, body.height * 2 / 5);
     let [top, middle, charts, last] = Layout::vertical([
         Constraint::Length(rows),
         Constraint::Length(workers),

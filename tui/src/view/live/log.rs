@@ -25,7 +25,8 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App, run: &OpenRun
     let inner = view::pane(frame, area, app, &title, hint, focused);
     let height = inner.height as usize;
     let seen = run.events_seen();
-    let total = run.total_us();
+    // As the state at the moment tells it, so that live and replay write times alike.
+    let total = run.state().elapsed_us;
     let mut lines = Vec::new();
     let mut passed = 0;
     let words: Vec<&str> = filter.split_whitespace().collect();

@@ -165,18 +165,18 @@ const fn key(
 /// The keys of this screen.
 pub const KEYS: &[Binding] = &[
     key("live.play", &["space"], Action::Play, "play/pause", "play or pause; live: freeze the view, the run goes on"),
-    key("live.back-1", &["left", "h"], Action::Back1, "±1s", "1 s back"),
+    key("live.back-1", &["left", "h"], Action::Back1, "→ 1 s", "1 s back"),
     key("live.forward-1", &["right", "l"], Action::Forward1, "", "1 s forward"),
     key("live.back-10", &["shift-left", "H"], Action::Back10, "", "10 s back"),
     key("live.forward-10", &["shift-right", "L"], Action::Forward10, "", "10 s forward"),
-    key("live.event-previous", &["["], Action::PreviousEvent, "event", "event before"),
+    key("live.event-previous", &["["], Action::PreviousEvent, "] event", "event before"),
     key("live.event-next", &["]"], Action::NextEvent, "", "next event"),
-    key("live.level-previous", &["("], Action::PreviousLevel, "level", "level before: its start or end"),
+    key("live.level-previous", &["("], Action::PreviousLevel, ") level", "level before: its start or end"),
     key("live.level-next", &[")"], Action::NextLevel, "", "next level: its start or end"),
-    key("live.lint-previous", &["{"], Action::PreviousMark, "lint", "lint or warning before"),
+    key("live.lint-previous", &["{"], Action::PreviousMark, "} lint", "lint or warning before"),
     key("live.lint-next", &["}"], Action::NextMark, "", "next lint or warning"),
     key("live.goto", &["g"], Action::GoTo, "go to", "go to a time: 12m, 17:52, 50%, end"),
-    key("live.slower", &["<"], Action::Slower, "speed", "replay slower"),
+    key("live.slower", &["<"], Action::Slower, "> speed", "replay slower"),
     key("live.faster", &[">"], Action::Faster, "", "replay faster"),
     key("live.bookmark", &["B"], Action::Bookmark, "", "set a bookmark here, or remove it"),
     key("live.bookmark-next", &["'"], Action::NextBookmark, "", "next bookmark, round and round"),
@@ -510,16 +510,23 @@ pub(crate) fn status(app: &App) -> Line<'static> {
     let spec = &started.spec;
     let repeat = started.repeat.map_or(String::new(), |r| if r == 0 { " warm-up".into() } else { format!(" rep {r}") });
     spans.push(Span::styled(format!("x{} f={}{repeat}  ", spec.topology.workers, spec.data.fraction), theme.strong()));
-    spans.extend(labelled(app, &format!("trees {} depth", spec.forest.trees), spec.forest.depth.to_string()));
     spans.push(Span::styled(format!("{}  ", doing(state)), phase_style(app, state)));
-    let rate = rows_per_s(state);
+    if let Some(error) = state.finished.as_ref().and_then(|finished| finished.error.as_ref()) {
+        spans.push(Span::styled(format!("{error}  "), theme.tone(Tone::Bad)));
+    }
+    let rate = if state.finished.is_some() { 0.0 } else { rows_per_s(state) };
     if rate > 0.0 {
         spans.push(Span::raw(format!("{} rows/s  ", units::short(rate))));
     }
-    let joined = state.workers.values().filter(|worker| worker.joined_us.is_some()).count();
-    let asked = spec.topology.workers;
-    let tone = if joined < asked as usize && state.mesh.is_some() { Tone::Warn } else { Tone::Plain };
-    spans.push(Span::styled(format!("asked {asked}×{} granted {joined}  ", spec.topology.cores), theme.tone(tone)));
+    let joined = || state.workers.values().filter(|worker| worker.joined_us.is_some());
+    let threads = joined().filter_map(|worker| worker.threads).max().unwrap_or(0);
+    let (asked, cores) = (spec.topology.workers, spec.topology.cores);
+    let short = joined().count() < asked as usize && state.mesh.is_some();
+    let tone = if short { Tone::Warn } else { Tone::Plain };
+    let times = theme.either("×", "x");
+    let text = format!("asked {asked}{times}{cores} granted {}{times}{threads}  ", joined().count());
+    spans.push(Span::styled(text, theme.tone(tone)));
+    spans.extend(labelled(app, &format!("trees {} depth", spec.forest.trees), spec.forest.depth.to_string()));
     let predicted = status.and_then(|s| s.current.as_ref()).filter(|_| is_current(app)).and_then(|c| c.predicted_s);
     if let Some(seconds) = predicted {
         spans.extend(labelled(app, "of about", units::seconds(seconds)));

@@ -85,7 +85,7 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App, run: &OpenRun
         return;
     }
     // The names, then the bars, then as many figures as there is room for.
-    let name_width = 15;
+    let name_width = 16;
     let figures: &[(&str, u16)] = match inner.width {
         ..64 => &[("tasks", 9), ("skew", 6)],
         64..96 => &[("tasks", 9), ("med", 8), ("max", 8), ("skew", 6)],
@@ -104,7 +104,7 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App, run: &OpenRun
     let mut free = bars.x;
     for at in time_steps(from, to, (bars.width / 10).max(1) as usize) {
         let x = bars.x + column(at);
-        let label = units::clock(at, to);
+        let label = units::axis(at);
         if x >= free && x + label.len() as u16 <= bars.right() {
             free = put(buffer, x, bars.y, &label, bars.right() - x, theme.dim()) + 1;
         }
@@ -161,10 +161,7 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App, run: &OpenRun
                 ("med", Some((median, ..))) => (units::duration(median), theme.text()),
                 ("p95", Some((_, p95, ..))) => (units::duration(p95), theme.text()),
                 ("max", Some((_, _, max, _))) => (units::duration(max), theme.text()),
-                (_, Some((.., skew))) if stage.tasks.len() < 2 => (String::new(), {
-                    let _ = skew;
-                    Style::new()
-                }),
+                ("skew", Some(_)) if stage.tasks.len() < 2 => (String::new(), Style::new()),
                 (_, Some((_, _, max, skew))) if skew > SKEW && max > 5_000 => {
                     (format!("{skew:.1} !"), theme.tone(Tone::Warn))
                 }

@@ -4,7 +4,6 @@ use fractal_logs::state::Evaluation;
 use fractal_logs::{Schema, Subset};
 use ratatui::Frame;
 use ratatui::layout::Rect;
-use ratatui::text::{Line, Span};
 
 use crate::app::App;
 use crate::run::OpenRun;
@@ -66,7 +65,14 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App, run: &OpenRun
     let known: Vec<f64> = ious.iter().copied().filter(|v| v.is_finite()).collect();
     let mean = known.iter().sum::<f64>() / known.len().max(1) as f64;
     let title = format!("Scores on {}: accuracy {:.4}, mean IoU {mean:.4}", subset.name(), scored.accuracy);
-    let hint = if focused { "v val or test" } else { "" };
+    let hidden = classes.saturating_sub(area.height.saturating_sub(3) as usize);
+    let more = if hidden > 0 { format!("{hidden} more classes: e expands") } else { String::new() };
+    let hint = match (focused, hidden) {
+        (true, 0) => "v val or test".to_string(),
+        (true, _) => format!("v val or test · {more}"),
+        (false, _) => more,
+    };
+    let hint = hint.as_str();
     let inner = view::pane(frame, area, app, &title, hint, focused);
     let named = state.started.as_ref().is_some_and(|started| started.spec.data.schema == Schema::Fractal);
     let label_of = |code: i64| if named { format!("{code} {}", class_name(code)) } else { code.to_string() };
@@ -110,11 +116,5 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App, run: &OpenRun
             put(buffer, x, y, &format!("{:>w$}", format!("{text}{sign}"), w = cell as usize), cell, style);
             x += cell;
         }
-    }
-    let hidden = classes.saturating_sub(inner.height.saturating_sub(1) as usize);
-    if hidden > 0 && inner.width > 40 {
-        let text = format!("{hidden} more classes: e expands");
-        let line = Line::from(Span::styled(text, theme.dim())).right_aligned();
-        frame.render_widget(line, Rect { y: inner.y, height: 1, ..inner });
     }
 }

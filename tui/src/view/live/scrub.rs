@@ -11,7 +11,7 @@ use crate::view::put;
 
 /// The line's columns that time runs over.
 fn track(area: Rect, total: u64) -> Rect {
-    let left = units::clock(total, total).len() as u16 + 2;
+    let left = units::clock(total, total).len() as u16 + 3;
     Rect { x: area.x + left, width: area.width.saturating_sub(left * 2 + 8), ..area }
 }
 

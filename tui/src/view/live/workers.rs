@@ -27,17 +27,17 @@ pub(super) fn rates(worker: &WorkerState) -> Option<(f64, f64)> {
 
 const COLUMNS: [Column; 12] = [
     Column::left("w", 3, 0),
-    Column::left("host", 8, 6).growing(),
-    Column::left("cpu", 12, 1),
+    Column::left("host", 8, 4).growing(),
+    Column::left("cpu", 12, 2),
     Column::left("memory", 20, 0),
     Column::right("pred.", 8, 7),
-    Column::right("peak", 8, 4),
+    Column::right("peak", 8, 2),
     Column::right("part.", 5, 8),
     Column::right("rows/s", 7, 0),
-    Column::right("net/s", 8, 3),
-    Column::right("granted", 12, 5),
+    Column::right("net/s", 8, 5),
+    Column::right("granted", 12, 3),
     Column::right("thr.", 4, 9),
-    Column::left("state", 9, 2),
+    Column::left("state", 10, 1),
 ];
 
 /// Draws them.
@@ -71,12 +71,14 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App, run: &OpenRun
             WorkerStatus::Running => (worker.latest().map_or("joined", |sample| short_name(sample.phase)), Tone::Plain),
         };
         let alive = matches!(worker.status(), WorkerStatus::Running) && !over;
+        let ended = !alive && worker.status() != WorkerStatus::Launched;
         let (cpu, net) = rates(worker).filter(|_| alive).unwrap_or((0.0, 0.0));
         let cores = worker.granted.and_then(|granted| granted.cpus).or(worker.threads.map(f64::from)).unwrap_or(1.0);
         let share = cpu / cores.max(0.01);
         let rss = worker.latest().filter(|_| alive).map_or(0, |sample| sample.rss_bytes);
         let limit = worker.granted.and_then(|granted| granted.memory);
         let memory = match limit {
+            Some(limit) if ended => Cell::new(format!("of {}", units::bytes(limit, decimal)), theme.dim()),
             Some(limit) => {
                 let share = rss as f64 / limit.max(1) as f64;
                 let warn = if share >= 0.9 { "!" } else { "" };
@@ -87,7 +89,7 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App, run: &OpenRun
                 )
             }
             None if alive => Cell::new(format!("{} no limit", units::bytes(rss, decimal)), theme.text()),
-            None => Cell::new("–", theme.dim()),
+            None => Cell::new(theme.either("–", "-"), theme.dim()),
         };
         let pred = predicted.map_or_else(String::new, |bytes| units::bytes(bytes, decimal));
         let granted = match (worker.granted, worker.requested) {

@@ -123,24 +123,22 @@ pub(super) fn run(app: &mut App, line: &str) -> Result<Vec<Command>, String> {
         }
         "theme" => {
             let names = Palette::ALL.map(Palette::name).join(", ");
-            app.config.theme = Palette::named(rest).ok_or(format!("themes are {names}"))?;
-            app.apply_theme();
-            let save = Command::Save(Box::new(app.config.clone()));
+            let theme = Palette::named(rest).ok_or(format!("themes are {names}"))?;
+            let save = app.set(|config| config.theme = theme);
             done(app, vec![save])
         }
         "ascii" => {
-            app.config.ascii = !app.config.ascii;
-            app.apply_theme();
-            let save = Command::Save(Box::new(app.config.clone()));
+            let ascii = !app.config.ascii;
+            let save = app.set(|config| config.ascii = ascii);
             done(app, vec![save])
         }
         "units" => {
-            app.config.decimal_bytes = match rest {
+            let decimal = match rest {
                 "binary" => false,
                 "decimal" => true,
                 _ => return Err("units are binary or decimal".into()),
             };
-            let save = Command::Save(Box::new(app.config.clone()));
+            let save = app.set(|config| config.decimal_bytes = decimal);
             done(app, vec![save])
         }
         "mouse" => {

@@ -46,22 +46,19 @@ pub(super) fn pressed(app: &mut App, key: Key) -> Vec<Command> {
         }
         _ => return Vec::new(),
     }
-    let mut commands = Vec::new();
-    match line {
-        0 => app.config.theme = app.config.theme.next(),
-        1 => app.config.ascii = !app.config.ascii,
-        2 => app.config.decimal_bytes = !app.config.decimal_bytes,
+    let (ascii, decimal, mouse) = (!app.config.ascii, !app.config.decimal_bytes, !app.mouse);
+    let save = match line {
+        0 => app.set(|config| config.theme = config.theme.next()),
+        1 => app.set(|config| config.ascii = ascii),
+        2 => app.set(|config| config.decimal_bytes = decimal),
         3 => {
-            app.mouse = !app.mouse;
-            app.config.mouse = app.mouse;
-            commands.push(Command::Mouse(app.mouse));
+            app.mouse = mouse;
+            app.set(|config| config.mouse = mouse)
         }
         // Turning it off by hand would defeat the flag.
-        _ => app.config.read_only = true,
-    }
-    app.apply_theme();
-    commands.push(Command::Save(Box::new(app.config.clone())));
-    commands
+        _ => app.set(|config| config.read_only = true),
+    };
+    if line == 3 { vec![Command::Mouse(mouse), save] } else { vec![save] }
 }
 
 /// Draws them.

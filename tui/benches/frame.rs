@@ -1,0 +1,48 @@
+//! What a frame costs: 200×60, 1,000 partitions, 64 workers. Prints milliseconds.
+//!
+//! `cargo bench --workspace --bench frame`
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::time::Instant;
+
+use fractal_tui::{App, Message, Screen, step, view};
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use support::{HUGE, NOW_MS, events, press, sample, showing};
+
+/// Median milliseconds of `times` frames.
+fn cost(app: &App, width: u16, height: u16) -> f64 {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    let mut times: Vec<f64> = (0..60)
+        .map(|_| {
+            let start = Instant::now();
+            terminal.draw(|frame| view::render(frame, app)).unwrap();
+            start.elapsed().as_secs_f64() * 1e3
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+fn main() {
+    let mut huge = showing("huge", events(HUGE));
+    let moment = huge.run.as_ref().unwrap().total_us() * 4 / 5;
+    huge.run.as_mut().unwrap().seek(moment);
+    huge.size = (200, 60);
+    println!("frame, median of 60, ms (64 workers × 2 threads, 1,000 partitions, 10 levels)");
+    for screen in Screen::ALL {
+        huge.go(screen);
+        step(&mut huge, [Message::Tick(NOW_MS + 1)]);
+        println!("  {:<8} 200x60  {:7.3}", screen.name(), cost(&huge, 200, 60));
+    }
+    let small = showing("sample", sample());
+    println!("  Live     80x24   {:7.3}  (2 workers)", cost(&small, 80, 24));
+    let mut keys = showing("huge", events(HUGE));
+    let start = Instant::now();
+    for _ in 0..100 {
+        press(&mut keys, &["left"]);
+    }
+    println!("a step of 1 s back, mean of 100: {:.3} ms", start.elapsed().as_secs_f64() * 10.0);
+}

@@ -1,0 +1,70 @@
+//! Opening and seeking a long journal. Prints milliseconds and resident memory.
+//!
+//! `cargo bench --workspace --bench open -- 5000000`: the number of events; 500,000 without it. The journal is written to
+//! the temporary folder and removed; 5,000,000 events take about 1 GB.
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::io::{BufWriter, Write};
+use std::sync::Arc;
+use std::time::Instant;
+
+use fractal_logs::{EventKind, JournalWriter, Phase, RunEvent, Source};
+use fractal_tui::recording::{Indexed, Recording};
+use support::{SMALL, Shape, dice, events};
+
+fn resident_mib() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = text.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
+    pages * 4096 >> 20
+}
+
+fn main() {
+    let wanted: u64 = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(500_000);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.jsonl");
+    drop(JournalWriter::create(&path).unwrap());
+    let mut file = BufWriter::new(std::fs::OpenOptions::new().append(true).open(&path).unwrap());
+    for event in events(Shape { workers: 64, partitions: 1000, ..SMALL }).iter().filter(|e| e.elapsed_us < 20_000_000) {
+        writeln!(file, "{}", serde_json::to_string(event).unwrap()).unwrap();
+    }
+    for i in 0..wanted {
+        let event = RunEvent {
+            elapsed_us: 20_000_000 + i * 8_000,
+            source: Source::Worker((i % 64) as u32),
+            kind: EventKind::WorkerSampled {
+                phase: Phase::Train,
+                rows_per_s: 2.4e6 + dice(i, 400_000) as f64,
+                bytes_per_s: 0.0,
+                rss_bytes: (3 << 30) + dice(i, 1 << 28),
+                peak_rss_bytes: 4 << 30,
+                cpu_us: i * 14_000,
+                exchanged_bytes: i * 1_000,
+                throttled: Some(0),
+            },
+        };
+        writeln!(file, "{}", serde_json::to_string(&event).unwrap()).unwrap();
+    }
+    file.flush().unwrap();
+    drop(file);
+    let bytes = std::fs::metadata(&path).unwrap().len();
+    println!("journal: {:.0} MB, {} events and a few", bytes as f64 / 1e6, wanted);
+    let before = resident_mib();
+    let start = Instant::now();
+    let index = Indexed::build(&path, |_| {}).unwrap();
+    println!("open:   {:8.0} ms  ({} MiB resident more)", start.elapsed().as_secs_f64() * 1e3, resident_mib() - before);
+    let recording = Recording::on(Arc::new(index));
+    let total = recording.latest().elapsed_us;
+    let mut times: Vec<f64> = (0..40)
+        .map(|i| {
+            let moment = dice(i, total);
+            let start = Instant::now();
+            let state = recording.state_after(recording.events_until(moment));
+            assert!(state.elapsed_us <= moment);
+            start.elapsed().as_secs_f64() * 1e3
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    println!("seek:   {:8.1} ms median, {:.1} ms longest of 40", times[20], times[39]);
+}
