@@ -1,6 +1,7 @@
 //! What a frame costs: 200×60, 1,000 partitions, 64 workers. Prints milliseconds.
 //!
 //! `cargo bench --workspace --bench frame`
+#![allow(clippy::print_stdout)] // a bench prints
 
 #[path = "../tests/support/mod.rs"]
 mod support;

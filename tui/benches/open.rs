@@ -2,6 +2,7 @@
 //!
 //! `cargo bench --workspace --bench open -- 5000000`: the number of events; 500,000 without it. The journal is written to
 //! the temporary folder and removed; 5,000,000 events take about 1 GB.
+#![allow(clippy::print_stdout)] // a bench prints
 
 #[path = "../tests/support/mod.rs"]
 mod support;

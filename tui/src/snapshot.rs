@@ -88,7 +88,7 @@ pub fn svg(buffer: &Buffer, theme: Theme) -> String {
                 to += 1;
             }
             let (mut fg, mut bg, modifier) = look(&row[from]);
-            let mut back = hex(bg).map(String::from);
+            let mut back = hex(bg);
             let mut front = hex(fg).unwrap_or_else(|| ink.into());
             if modifier.contains(Modifier::REVERSED) {
                 std::mem::swap(&mut fg, &mut bg);

@@ -13,8 +13,8 @@ use crate::view::{self, compare, events, home, lints, live, scaling, sweep};
 /// Takes one message in.
 pub fn update(app: &mut App, message: Message) -> Vec<Command> {
     match message {
-        Message::Tick(now_ms) => return tick(app, now_ms),
-        Message::Journal(number, news) => return journal(app, number, news),
+        Message::Tick(now_ms) => tick(app, now_ms),
+        Message::Journal(number, news) => journal(app, number, news),
         message => {
             app.changed = true;
             match message {

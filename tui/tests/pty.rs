@@ -326,20 +326,20 @@ fn copying_asks_the_terminal_by_osc_52() {
     assert!(String::from_utf8_lossy(&screen.raw).contains("\x1b]52;c;"));
 }
 
-/// `fractal-run` as cargo built it beside this test's program; `None`, with a word, where it did not.
-fn runner() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_BIN_EXE_fractal-tui")).with_file_name("fractal-run");
-    if !beside.exists() {
-        eprintln!("skipped: {} is not built (cargo build --workspace --bins)", beside.display());
-    }
-    Some(beside).filter(|path| path.exists())
+/// `fractal-run` as cargo built it beside this test's program, if it did.
+fn runner() -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_fractal-tui")).with_file_name("fractal-run")
 }
 
 /// The whole life of a sweep, as a new user sees it: one key starts it, its runs open by themselves, it is paused, the
 /// viewer quits and the sweep stays, another viewer finds it, resumes and ends it.
 #[test]
 fn one_key_runs_the_smoke_sweep_and_no_viewer_ends_it_by_leaving() {
-    let Some(runner) = runner() else { return };
+    let runner = runner();
+    if !runner.exists() {
+        println!("skipped: {} is not built (cargo build --workspace --bins)", runner.display());
+        return;
+    }
     let folder = folder();
     let status = || -> serde_json::Value {
         let mut command = std::process::Command::new(&runner);

@@ -187,7 +187,7 @@ fn foot(frame: &mut Frame<'_>, area: Rect, app: &App) {
     }
     frame.buffer_mut().set_style(area, theme.bar());
     let possible =
-        |(_, binding): &(&[Key], &'static Binding)| !binding.short.is_empty() && !(binding.acts && app.is_read_only());
+        |(_, binding): &(&[Key], &'static Binding)| !(binding.short.is_empty() || binding.acts && app.is_read_only());
     let own = app.keymap.section(Scope::of(app.screen)).filter(possible).filter(|(_, b)| is_possible(app, b));
     let shared = app.keymap.section(Scope::Everywhere).filter(possible);
     // Help and quit stand first, so that they are there however narrow the terminal is.

@@ -74,12 +74,7 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App, run: &OpenRun
         return;
     }
     // Newest at the bottom, as logs are read.
-    let first = height.saturating_sub(lines.len()) as u16;
     for (place, line) in lines.into_iter().rev().enumerate() {
-        let rect =
-            Rect { y: inner.y + place as u16 + if words.is_empty() { 0 } else { first.min(0) }, height: 1, ..inner };
-        if rect.y < inner.bottom() {
-            frame.render_widget(line, rect);
-        }
+        frame.render_widget(line, Rect { y: inner.y + place as u16, height: 1, ..inner });
     }
 }

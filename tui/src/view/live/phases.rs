@@ -28,7 +28,7 @@ fn rows(state: &RunState) -> Vec<(Phase, Stage)> {
 /// Number of stages.
 pub(super) fn count(state: &RunState) -> usize {
     let levels = state.levels.len();
-    let others = state
+    state
         .phases
         .keys()
         .map(|phase| match phase {
@@ -36,8 +36,7 @@ pub(super) fn count(state: &RunState) -> usize {
             Phase::Evaluate => 2,
             _ => 1,
         })
-        .sum();
-    others
+        .sum()
 }
 
 /// The stage that goes on, else the last.

@@ -88,10 +88,9 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App, run: &OpenRun
         put(buffer, x, inner.y, &format!("{:>w$}", format!("→{code}"), w = cell as usize), cell, theme.dim());
         x += cell;
     }
-    for class in 0..classes.min(inner.height.saturating_sub(1) as usize) {
+    for (class, &value) in ious.iter().enumerate().take(inner.height.saturating_sub(1) as usize) {
         let y = inner.y + 1 + class as u16;
         put(buffer, inner.x, y, &units::clip(&label_of(scored.codes[class]), label as usize - 1), label, theme.text());
-        let value = ious[class];
         let tone = match value {
             v if v.is_nan() => Tone::Dim,
             v if v < 0.1 => Tone::Warn,
