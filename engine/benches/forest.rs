@@ -1,4 +1,5 @@
-//! The kernels beside the obvious loops: counting one level of 40 trees, and scoring. `cargo bench -p fractal-engine`.
+//! The kernels beside the obvious loops: counting one level of 40 trees, and scoring. `cargo bench --bench forest`.
+//! The whole, phase by phase: `fractal-run bench`.
 //!
 //! Elements per second are rows per second. A row of a level costs 40 row-trees, so ns per row × tree × level ("rtl")
 //! is the time of an iteration ÷ (rows × 40).
@@ -8,8 +9,8 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fractal_engine::forest::{
-    BinnedRows, Confusion, Counter, Forest, ForestParams, Grower, InstructionSet, Owner, Params, Pass, Scorer, Segment,
-    Shape, Thresholds, Tree, count_naive, grow_alone, score_naive,
+    BinnedRows, Confusion, Counter, Forest, ForestParams, Grower, InstructionSet, Owner, Params, Pass, Scorer, Shape,
+    Thresholds, Tree, count_naive, grow_alone, score_naive, synthetic_rows,
 };
 
 const SHAPE: Shape = Shape { features: 7, bins: 32, classes: 9 };
@@ -18,32 +19,6 @@ const DEPTH: u8 = 6;
 const ROWS: usize = 1 << 18;
 /// The obvious loops are some ten times slower: fewer rows do.
 const NAIVE_ROWS: usize = 1 << 14;
-
-/// A point cloud of a kind: runs of one class, whose features spread around the class's own values.
-fn rows(count: usize) -> BinnedRows {
-    let mut state = 88_172_645_463_325_252u64;
-    let mut unit = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 11) as f64 / (1u64 << 53) as f64
-    };
-    let mut rows = BinnedRows::new(SHAPE.features);
-    rows.segments.push(Segment { file_key: 1, first_row: 0, start: 0, rows: count });
-    let mut class = 0;
-    for _ in 0..count {
-        if unit() < 0.02 {
-            class = (unit() * unit() * SHAPE.classes as f64) as usize;
-        }
-        for feature in 0..SHAPE.features {
-            let centre = ((class * (feature + 3) * 7) % 13) as f64 / 13.0;
-            let spread = unit() + unit() + unit() - 1.5;
-            rows.bytes.push(((centre * 0.6 + spread * 0.3 + 0.2).clamp(0.0, 0.999) * SHAPE.bins as f64) as u8);
-        }
-        rows.bytes.push(if unit() < 0.1 { (unit() * SHAPE.classes as f64) as u8 } else { class as u8 });
-    }
-    rows
-}
 
 fn grower() -> Grower {
     Grower::new(SHAPE, Params::forest(TREES, DEPTH, SHAPE.features, 62)).expect("parameters in range")
@@ -68,8 +43,8 @@ fn at_level(rows: &BinnedRows, level: u8) -> (Grower, Pass) {
 }
 
 fn counting(c: &mut Criterion) {
-    let many = rows(ROWS);
-    let few = rows(NAIVE_ROWS);
+    let many = synthetic_rows(SHAPE, ROWS, 0);
+    let few = synthetic_rows(SHAPE, NAIVE_ROWS, 0);
     for level in [0, 1, 3, 5] {
         let mut group = c.benchmark_group(format!("count level {level}"));
         let (grower, pass) = at_level(&many, level);
@@ -87,8 +62,8 @@ fn counting(c: &mut Criterion) {
 }
 
 fn scoring(c: &mut Criterion) {
-    let many = rows(ROWS);
-    let few = rows(NAIVE_ROWS);
+    let many = synthetic_rows(SHAPE, ROWS, 0);
+    let few = synthetic_rows(SHAPE, NAIVE_ROWS, 0);
     let trees = grow_alone(std::slice::from_ref(&many), grower(), InstructionSet::detect()).expect("in step");
     let forest = forest(trees);
     let mut group = c.benchmark_group("score");

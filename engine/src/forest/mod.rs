@@ -19,6 +19,7 @@ mod predict;
 mod rows;
 mod simd;
 mod split;
+mod synthetic;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -37,6 +38,7 @@ pub use predict::{HeldOut, Scorer, argmax, score_naive};
 pub use rows::{BinnedRows, SKIPPED, Segment, Shape};
 pub use simd::InstructionSet;
 pub use split::{Split, SplitRule, best_split};
+pub use synthetic::synthetic_rows;
 pub use tree::{Branch, Node, Tree};
 
 /// A trained forest and all it takes to use it. Equal input and parameters give an equal forest, byte for byte.
@@ -82,20 +84,42 @@ impl Forest {
     }
 }
 
+/// What has been done of a pass when [`grow_watched`] tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The rows are counted.
+    Counted,
+    /// Splits are chosen and applied.
+    Split,
+}
+
 /// Grows all trees in this thread with a bare loop over the kernel: the baseline against which a dataflow is measured.
 pub fn grow_alone(
     rows: &[BinnedRows],
+    grower: Grower,
+    instruction_set: InstructionSet,
+) -> Result<Vec<Tree>, ForestError> {
+    grow_watched(rows, grower, instruction_set, |_, _| ())
+}
+
+/// [`grow_alone`], calling `watch` after each stage of each pass, so that they can be timed.
+pub fn grow_watched(
+    rows: &[BinnedRows],
     mut grower: Grower,
     instruction_set: InstructionSet,
+    mut watch: impl FnMut(&Pass, Stage),
 ) -> Result<Vec<Tree>, ForestError> {
     let mut counter = Counter::new(grower.shape(), instruction_set);
     let mut owner = Owner::new(grower.shape(), 0, 1);
     while let Some(pass) = grower.next_pass()? {
-        for block in counter.count(rows, &grower, &pass).blocks {
+        let blocks = counter.count(rows, &grower, &pass).blocks;
+        watch(&pass, Stage::Counted);
+        for block in blocks {
             owner.add(&pass, block)?;
         }
         let splits = owner.split(&grower, &pass)?;
         grower.apply(&splits)?;
+        watch(&pass, Stage::Split);
     }
     Ok(grower.into_trees())
 }

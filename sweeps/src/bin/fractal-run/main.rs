@@ -1,5 +1,6 @@
 //! `fractal-run`: trains a random forest over parquet on timely workers and says how it scales.
 
+mod bench;
 mod compare;
 mod ctl;
 mod detach;
@@ -54,6 +55,8 @@ enum Command {
     Profile(profile::ProfileArgs),
     /// Run a grid of cells: resumes, repeats, predicts, and never loses one
     Sweep(sweep::SweepArgs),
+    /// Measure this program on this machine, phase by phase
+    Bench(bench::BenchArgs),
     /// Show a sweep, or all sweeps of the store
     Status(status::StatusArgs),
     /// Wait until a sweep ends; the exit code is the sweep's
@@ -107,6 +110,7 @@ fn main() -> ExitCode {
         Some(Command::Predict(args)) => predict::run(args),
         Some(Command::Profile(args)) => profile::run(args),
         Some(Command::Sweep(args)) => sweep::run(args),
+        Some(Command::Bench(args)) => bench::run(args),
         Some(Command::Status(args)) => status::status(args),
         Some(Command::Wait(args)) => status::wait(args),
         Some(Command::Cancel(args)) => status::cancel(args),
