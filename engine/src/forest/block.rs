@@ -1,7 +1,7 @@
 //! [`Block`]: some thousand rows, and what all trees need to know of them.
 
 use super::bagging::Folds;
-use super::simd::{self, InstructionSet};
+use super::simd::{self, Aligned, InstructionSet};
 use super::{BinnedRows, Shape};
 
 /// Bits of a bin number.
@@ -35,11 +35,11 @@ pub(super) struct Block {
     /// Words of a bitmap: 64 rows each, whole runs of [`simd::RUN`].
     pub(super) words: usize,
     pub(super) runs: Vec<Run>,
-    planes: Vec<u64>,
+    planes: Aligned<u64>,
     /// A bitmap of each test: rows that it sends right.
-    pub(super) tests: Vec<u64>,
+    pub(super) tests: Aligned<u64>,
     /// Rows that are there and not skipped.
-    pub(super) valid: Vec<u64>,
+    pub(super) valid: Aligned<u64>,
     /// With several folds: a bitmap of each fold's valid rows' complement, and the fold of each row.
     pub(super) not_in_fold: Vec<Vec<u64>>,
     pub(super) folds: Vec<u8>,
@@ -61,9 +61,9 @@ impl Block {
         self.load_runs(folds, part, start, rows);
         let depth = plane_depth(shape.bins);
         let words = self.words;
-        self.planes.resize(shape.features * depth * words, 0);
-        self.valid.resize(words, 0);
-        self.tests.resize(tests.len() * words, 0);
+        self.planes.resize(shape.features * depth * words);
+        self.valid.resize(words);
+        self.tests.resize(tests.len() * words);
         let bytes = &part.bytes[start * part.stride..(start + rows) * part.stride];
         simd::planes(set, bytes, part.stride, depth, &mut self.planes, &mut self.valid);
         for (&(feature, bin), bitmap) in tests.iter().zip(self.tests.chunks_exact_mut(words)) {

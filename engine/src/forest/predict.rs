@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use super::bagging::Folds;
 use super::block::{Block, FoldSpec};
 use super::paths::{End, PATH_LEVELS, Paths, Step, choose_levels};
-use super::simd::{self, Bitmap, RUN, RUN_WORDS, SCORE_ROWS, Votes};
+use super::simd::{self, Aligned, RUN, RUN_WORDS, SCORE_ROWS, Votes};
 use super::{BinnedRows, Confusion, Forest, InstructionSet, Node, SKIPPED, Shape, Thresholds, Tree};
 
 /// Rows of one fold, to score a model of a cross-validation on the rows it did not learn from.
@@ -37,8 +37,8 @@ pub struct Scorer {
     /// For each group of 16 classes, for four trees at a time, the votes at the end of each path.
     tables: Vec<Vec<Box<[[Votes; 128]; 4]>>>,
     block: Block,
-    /// Registers of all trees' programs.
-    registers: Vec<Bitmap>,
+    /// Registers of all trees' programs, [`RUN_WORDS`] each.
+    registers: Aligned<u64>,
     sums: Vec<[Votes; SCORE_ROWS]>,
 }
 
@@ -100,7 +100,7 @@ impl Scorer {
             tables: tables.collect(),
             trees,
             block: Block::default(),
-            registers: vec![[0; RUN_WORDS]; first_register],
+            registers: Aligned::zeros(first_register * RUN_WORDS),
             sums: vec![[Votes::default(); SCORE_ROWS]; groups],
         }
     }
@@ -170,6 +170,7 @@ impl Scorer {
         assert_eq!(rows.stride, self.shape.stride(), "rows of another number of features");
         let Scorer { set, shape, tests, trees, tables, block, registers, sums, .. } = self;
         let set = *set;
+        let registers = registers.as_chunks_mut::<RUN_WORDS>().0;
         for start in (0..rows.rows()).step_by(RUN) {
             let n = RUN.min(rows.rows() - start);
             block.load(set, *shape, folds, tests, rows, start, n);

@@ -4,10 +4,11 @@
 //! trees does the work of some 20 scalar ones.
 
 use super::super::bagging::{self, PairKey};
-use super::super::block::Block;
+use super::super::block::{Block, Run};
 use super::super::grower::{Grower, Pass};
-use super::super::simd::{self, InstructionSet, LANE_ROWS, LaneTest, Lanes};
+use super::super::simd::{self, Aligned, InstructionSet, LANE_ROWS, LANES, LaneTest, Lanes};
 use super::super::{BinnedRows, SKIPPED, Shape};
+use super::Counts;
 
 /// Bytes of the 16-bit counters of one feature and 32 trees, beyond which they fall out of the near caches.
 const TABLE_BYTES: usize = 128 << 10;
@@ -18,16 +19,16 @@ const WIDE_BYTES: usize = 64 << 20;
 /// Rows before a 16-bit counter could overflow.
 const ROWS_BETWEEN_FLUSHES: usize = u16::MAX as usize / bagging::MAX_WEIGHT as usize;
 
-/// 32 trees or fewer, two lanes a pair key.
+/// At most 32 trees, two lanes a pair key.
 #[derive(Debug)]
 struct Group {
     keys: Vec<u64>,
     lanes: Lanes,
     /// Lane masks of the rows of each fold.
-    folds: Vec<[u16; 32]>,
-    /// For each feature `classes × bins` vectors.
-    narrow: Vec<Vec<[u16; 32]>>,
-    wide: Vec<Vec<[u32; 32]>>,
+    folds: Vec<[u16; LANES]>,
+    /// For each feature `classes × bins` vectors, and one for skipped rows.
+    narrow: Vec<Aligned<u16>>,
+    wide: Vec<Vec<u32>>,
 }
 
 /// Counts one node of each tree, all features.
@@ -38,20 +39,20 @@ pub(super) struct Across {
     /// (group, lane) of each tree of the pass.
     places: Vec<(usize, usize)>,
     since_flush: usize,
-    weights: Vec<[u16; 32]>,
+    /// Weights of [`LANE_ROWS`] rows.
+    weights: Aligned<u16>,
     /// Which vector of its feature's table each row and feature is added to.
-    counters: Vec<u16>,
+    counters: Aligned<u16>,
+    /// The last rows of a run, filled up.
+    tail: Vec<u8>,
 }
 
 impl Across {
     /// `None` if the pass has more than one node in some tree, or the detour over all features and lanes does not pay.
-    pub(super) fn new(shape: Shape, grower: &Grower, pass: &Pass, set: InstructionSet) -> Option<Self> {
+    pub(super) fn new(shape: Shape, grower: &Grower, pass: &Pass) -> Option<Self> {
         let table = shape.classes * shape.bins;
-        let tests_needed = pass.level == 1;
-        let possible = pass.level <= 1
-            && pass.trees.iter().all(|t| t.slots.len() == 1)
-            && table * 64 <= TABLE_BYTES
-            && (!tests_needed || (set.has_lane_tests() && shape.stride() <= 16));
+        let possible =
+            pass.level <= 1 && pass.trees.iter().all(|t| t.slots.len() == 1) && (table + 1) * 2 * LANES <= TABLE_BYTES;
         if !possible {
             return None;
         }
@@ -60,24 +61,21 @@ impl Across {
             groups: Vec::new(),
             places: Vec::new(),
             since_flush: 0,
-            weights: vec![[0; 32]; LANE_ROWS],
-            counters: vec![0; LANE_ROWS * shape.features],
+            weights: Aligned::zeros(LANE_ROWS * LANES),
+            counters: Aligned::zeros(LANE_ROWS * shape.features),
+            tail: Vec::new(),
         };
         let params = grower.params();
         for tree in &pass.trees {
             let spec = params.trees[tree.tree as usize];
             let pair = spec.key >> 1;
             let half = (spec.key & 1) as usize;
-            let fits = |g: &Group| {
-                let again = g.keys.last() == Some(&pair) && g.lanes.live[2 * (g.keys.len() - 1) + half] == 0;
-                again || g.keys.len() < 16
-            };
-            if !across.groups.last().is_some_and(fits) {
-                across.groups.push(Group::new(params.folds, tests_needed));
+            let again = |g: &Group| g.keys.last() == Some(&pair) && g.lanes.live[2 * (g.keys.len() - 1) + half] == 0;
+            if !across.groups.last().is_some_and(|group| again(group) || group.keys.len() < LANES / 2) {
+                across.groups.push(Group::new(params.folds, pass.level == 1));
             }
             let group = across.groups.last_mut()?;
-            let again = group.keys.last() == Some(&pair) && group.lanes.live[2 * (group.keys.len() - 1) + half] == 0;
-            if !again {
+            if !again(group) {
                 group.keys.push(pair);
             }
             let lane = 2 * (group.keys.len() - 1) + half;
@@ -93,15 +91,17 @@ impl Across {
             }
             across.places.push((across.groups.len() - 1, lane));
         }
-        let wide_bytes = across.groups.len() * shape.features * table * 128;
+        let lanes: usize = across.groups.iter().map(Group::width).sum();
         // A scalar row costs an addition per counted feature of 0.63 of the trees.
         let scalar = pass.trees.len() * pass.slot_features;
-        if wide_bytes > WIDE_BYTES || 2 * across.groups.len() * shape.features > scalar {
+        if lanes * shape.features * table * 4 > WIDE_BYTES || 2 * across.groups.len() * shape.features > scalar {
             return None;
         }
         for group in &mut across.groups {
-            group.narrow = vec![vec![[0; 32]; table]; shape.features];
-            group.wide = vec![vec![[0; 32]; table]; shape.features];
+            group.repeat();
+            let width = group.lanes.width;
+            group.narrow = vec![Aligned::zeros((table + 1) * width); shape.features];
+            group.wide = vec![vec![0; table * width]; shape.features];
         }
         Some(across)
     }
@@ -109,76 +109,114 @@ impl Across {
     /// Counts a block whose rows begin at row `start` of `part`.
     pub(super) fn count(&mut self, set: InstructionSet, seed: u64, block: &Block, part: &BinnedRows, start: usize) {
         let stride = part.stride;
+        let skipped = (self.shape.classes * self.shape.bins) as u16;
         for run in &block.runs {
             for group in &mut self.groups {
-                for (p, &pair) in group.keys.iter().enumerate() {
-                    let key = PairKey::new(seed, run.file_key, pair, run.high);
-                    (group.lanes.a[p], group.lanes.b[p]) = (key.a, key.b);
-                }
+                group.key(seed, run);
             }
             for from in (0..run.rows).step_by(LANE_ROWS) {
                 let n = LANE_ROWS.min(run.rows - from);
                 let at = run.start + from;
-                let rows = &part.bytes[(start + at) * stride..(start + at + n) * stride];
-                if self.since_flush + n > ROWS_BETWEEN_FLUSHES {
-                    self.flush(set);
+                let mut rows = &part.bytes[(start + at) * stride..(start + at + n) * stride];
+                let whole = n.next_multiple_of(4);
+                if whole > n {
+                    self.tail.clear();
+                    self.tail.extend_from_slice(rows);
+                    self.tail.resize(whole * stride, SKIPPED);
+                    rows = &self.tail;
                 }
-                self.since_flush += n;
-                simd::lane_places(set, rows, stride, self.shape.bins as u16, &mut self.counters);
+                if self.since_flush + whole > ROWS_BETWEEN_FLUSHES {
+                    flush(set, &mut self.groups);
+                    self.since_flush = 0;
+                }
+                self.since_flush += whole;
+                simd::lane_places(set, rows, stride, self.shape.bins as u16, skipped, &mut self.counters);
                 for group in &mut self.groups {
-                    let weights = &mut self.weights[..n];
+                    let width = group.lanes.width;
+                    let weights = &mut self.weights[..whole * width];
                     simd::lane_weights(set, &group.lanes, run.low.wrapping_add(from as u32), rows, stride, weights);
-                    for (i, weights) in weights.iter_mut().enumerate() {
-                        if rows[(i + 1) * stride - 1] == SKIPPED {
-                            *weights = [0; 32];
-                        }
-                    }
                     if !group.folds.is_empty() {
-                        for (weights, &fold) in weights.iter_mut().zip(&block.folds[at..]) {
+                        for (weights, &fold) in weights.chunks_exact_mut(width).zip(&block.folds[at..]) {
                             let mask = &group.folds[usize::from(fold)];
                             weights.iter_mut().zip(mask).for_each(|(w, m)| *w &= m);
                         }
                     }
-                    simd::lane_add(set, weights, &self.counters, &mut group.narrow);
+                    simd::lane_add(set, width, weights, &self.counters, &mut group.narrow);
                 }
-            }
-        }
-    }
-
-    fn flush(&mut self, set: InstructionSet) {
-        self.since_flush = 0;
-        for group in &mut self.groups {
-            for (narrow, wide) in group.narrow.iter_mut().zip(&mut group.wide) {
-                simd::lane_flush(set, narrow, wide);
             }
         }
     }
 
     /// Moves what was counted into the counters of the pass's trees, and starts again from zero.
-    pub(super) fn finish(&mut self, set: InstructionSet, grower: &Grower, pass: &Pass, counts: &mut [Vec<u32>]) {
-        self.flush(set);
+    pub(super) fn finish(&mut self, set: InstructionSet, grower: &Grower, pass: &Pass, counts: &mut [Counts]) {
+        flush(set, &mut self.groups);
+        self.since_flush = 0;
         let Shape { bins, classes, .. } = self.shape;
         for ((tree, &(group, lane)), counts) in pass.trees.iter().zip(&self.places).zip(counts) {
             let features = pass.features_of(grower, tree.tree, &tree.slots[0]);
+            let group = &self.groups[group];
             for class in 0..classes {
                 for (place, &feature) in features.iter().enumerate() {
-                    let to = &mut counts[(class * features.len() + place) * bins..][..bins];
-                    let from = &self.groups[group].wide[usize::from(feature)][class * bins..][..bins];
+                    let to = &mut counts.wide[(class * features.len() + place) * bins..][..bins];
+                    let from = &group.wide[usize::from(feature)][class * bins * group.lanes.width..];
+                    let from = from.chunks_exact(group.lanes.width);
                     to.iter_mut().zip(from).for_each(|(to, from)| *to += from[lane]);
                 }
             }
         }
         for group in &mut self.groups {
-            group.wide.iter_mut().flatten().for_each(|w| *w = [0; 32]);
+            group.wide.iter_mut().for_each(|wide| wide.fill(0));
+        }
+    }
+}
+
+fn flush(set: InstructionSet, groups: &mut [Group]) {
+    for group in groups {
+        for (narrow, wide) in group.narrow.iter_mut().zip(&mut group.wide) {
+            simd::widen(set, narrow, wide);
+            // The vector of skipped rows is no counter, and must not run over either.
+            let counters = wide.len();
+            narrow[counters..].fill(0);
         }
     }
 }
 
 impl Group {
     fn new(folds: u8, tests: bool) -> Self {
-        let test = LaneTest { feature: [0; 32], bin: [0; 32], right: [0; 32] };
-        let lanes = Lanes { a: [0; 16], b: [0; 16], live: [0; 32], test: tests.then_some(test) };
-        let folds = if folds > 1 { vec![[u16::MAX; 32]; usize::from(folds)] } else { Vec::new() };
+        let test = LaneTest { feature: [0; LANES], bin: [0; LANES], right: [0; LANES] };
+        let (a, b) = ([0; LANES / 2], [0; LANES / 2]);
+        let lanes = Lanes { a, b, live: [0; LANES], width: LANES, test: tests.then_some(test) };
+        let folds = if folds > 1 { vec![[u16::MAX; LANES]; usize::from(folds)] } else { Vec::new() };
         Group { keys: Vec::new(), lanes, folds, narrow: Vec::new(), wide: Vec::new() }
+    }
+
+    /// Lanes of a row: as few as hold the trees.
+    fn width(&self) -> usize {
+        (2 * self.keys.len()).next_power_of_two().clamp(8, LANES)
+    }
+
+    /// Says of the lanes of a vector's other rows what was said of the first's.
+    fn repeat(&mut self) {
+        let width = self.width();
+        self.lanes.width = width;
+        for l in width..LANES {
+            self.lanes.live[l] = self.lanes.live[l - width];
+            if let Some(test) = &mut self.lanes.test {
+                for of_lane in [&mut test.feature, &mut test.bin, &mut test.right] {
+                    of_lane[l] = of_lane[l - width];
+                }
+            }
+        }
+    }
+
+    /// Takes the keys of the rows of a run.
+    fn key(&mut self, seed: u64, run: &Run) {
+        let pairs = self.lanes.width / 2;
+        for (p, &pair) in self.keys.iter().enumerate() {
+            let key = PairKey::new(seed, run.file_key, pair, run.high);
+            for p in (p..LANES / 2).step_by(pairs) {
+                (self.lanes.a[p], self.lanes.b[p]) = (key.a, key.b);
+            }
+        }
     }
 }

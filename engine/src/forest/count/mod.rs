@@ -16,7 +16,7 @@ use super::bagging::{self, PairKey};
 use super::block::{Block, FoldSpec};
 use super::grower::{Grower, Pass, PassTree};
 use super::histogram::LevelHistogram;
-use super::simd::{self, Bitmap, CHUNK, RUN, RUN_WORDS, WORDS};
+use super::simd::{self, Aligned, CHUNK, RUN, RUN_WORDS, WORDS};
 use super::{BinnedRows, InstructionSet, Shape};
 use plan::{Adding, Landing, NO_SLOT, PairPlan, Plan, TreePlan};
 
@@ -34,9 +34,10 @@ pub struct Counter {
 
 #[derive(Debug)]
 struct Scratch {
-    draws: Box<[u32; CHUNK]>,
-    entries: Box<[u32; CHUNK + 16]>,
-    registers: Vec<Bitmap>,
+    draws: Aligned<u32>,
+    entries: Aligned<u32>,
+    /// [`RUN_WORDS`] each.
+    registers: Aligned<u64>,
     nodes: Vec<u32>,
     keys: Vec<PairKey>,
 }
@@ -45,9 +46,9 @@ impl Counter {
     /// For rows and trees of `shape`.
     pub fn new(shape: Shape, set: InstructionSet) -> Self {
         let scratch = Scratch {
-            draws: Box::new([0; CHUNK]),
-            entries: Box::new([0; CHUNK + 16]),
-            registers: Vec::new(),
+            draws: Aligned::zeros(CHUNK),
+            entries: Aligned::zeros(CHUNK + 16),
+            registers: Aligned::default(),
             nodes: Vec::new(),
             keys: Vec::new(),
         };
@@ -65,9 +66,10 @@ impl Counter {
         pass: &Pass,
     ) -> LevelHistogram {
         let mut histogram = LevelHistogram::default();
-        let mut plan = Plan::new(self.shape, grower, pass, self.set);
+        let mut plan = Plan::new(self.shape, grower, pass);
         let len = |tree: &PassTree| tree.slots.len() * pass.slot_counters(self.shape);
-        let mut counts: Vec<Vec<u32>> = pass.trees.iter().map(|t| vec![0; len(t)]).collect();
+        let narrow = plan.across.is_none() && plan.adding == Adding::SevenBy32;
+        let mut counts: Vec<Counts> = pass.trees.iter().map(|tree| Counts::new(len(tree), narrow)).collect();
         let mut since_flush = 0;
         for part in rows {
             assert_eq!(part.stride, self.shape.stride(), "rows of another number of features");
@@ -77,8 +79,8 @@ impl Counter {
                     since_flush = 0;
                     finish(self.set, &mut plan, grower, pass, &mut counts);
                     for (tree, counts) in pass.trees.iter().zip(&mut counts) {
-                        let empty = vec![0; counts.len()];
-                        histogram.push(tree.tree, std::mem::replace(counts, empty));
+                        let empty = vec![0; counts.wide.len()];
+                        histogram.push(tree.tree, std::mem::replace(&mut counts.wide, empty));
                     }
                 }
                 since_flush += n as u64;
@@ -88,7 +90,7 @@ impl Counter {
         }
         finish(self.set, &mut plan, grower, pass, &mut counts);
         for (tree, counts) in pass.trees.iter().zip(counts) {
-            histogram.push(tree.tree, counts);
+            histogram.push(tree.tree, counts.wide);
         }
         histogram
     }
@@ -102,7 +104,7 @@ impl Counter {
         part: &BinnedRows,
         start: usize,
         n: usize,
-        counts: &mut [Vec<u32>],
+        counts: &mut [Counts],
     ) {
         let params = grower.params();
         let folds = FoldSpec { seed: params.seed, folds: params.folds };
@@ -125,24 +127,30 @@ impl Counter {
         seed: u64,
         pass: &Pass,
         bytes: &[u8],
-        counts: &mut [Vec<u32>],
+        counts: &mut [Counts],
     ) {
         let Scratch { draws, entries, registers, nodes, keys } = &mut self.scratch;
         let block = &self.block;
         let stride = self.shape.stride();
+        let draws: &mut [u32; CHUNK] = (&mut draws[..]).try_into().expect("a chunk");
+        let entries: &mut [u32; CHUNK + 16] = (&mut entries[..]).try_into().expect("a chunk and a vector");
+        // Each tree's program has its own registers, since the trees take turns below.
+        let needed = pair.trees.iter().map(|tree| 1 + tree.paths.program.len()).sum::<usize>() * RUN_WORDS;
+        if registers.len() < needed {
+            registers.resize(needed);
+        }
+        let registers = registers.as_chunks_mut::<RUN_WORDS>().0;
         keys.clear();
         keys.extend(block.runs.iter().map(|r| PairKey::new(seed, r.file_key, pair.key, r.high)));
         let mut run = 0;
         for from in (0..block.rows).step_by(RUN) {
             let tests = &block.tests[(from / 64).min(block.tests.len())..];
-            // Each tree's program has its own registers, since the trees take turns below.
             let mut first_register = 0;
             for tree in &pair.trees {
-                let needed = first_register + 1 + tree.paths.program.len();
-                registers.resize(registers.len().max(needed), [0; RUN_WORDS]);
+                let after = first_register + 1 + tree.paths.program.len();
                 registers[first_register] = [0; RUN_WORDS];
-                simd::run(self.set, &tree.paths.program, tests, block.words, &mut registers[first_register..needed]);
-                first_register = needed;
+                simd::run(self.set, &tree.paths.program, tests, block.words, &mut registers[first_register..after]);
+                first_register = after;
             }
             for from in (from..(from + RUN).min(block.rows)).step_by(CHUNK) {
                 let to = (from + CHUNK).min(block.rows);
@@ -184,9 +192,40 @@ impl Counter {
     }
 }
 
-fn finish(set: InstructionSet, plan: &mut Plan, grower: &Grower, pass: &Pass, counts: &mut [Vec<u32>]) {
+fn finish(set: InstructionSet, plan: &mut Plan, grower: &Grower, pass: &Pass, counts: &mut [Counts]) {
     if let Some(across) = &mut plan.across {
         across.finish(set, grower, pass, counts);
+    }
+    counts.iter_mut().for_each(|counts| counts.widen(set));
+}
+
+/// Counters of one tree.
+#[derive(Debug)]
+struct Counts {
+    wide: Vec<u32>,
+    /// Added to first where the loop can: half the bytes stay in a nearer cache.
+    narrow: Aligned<u16>,
+    /// Weight added to the narrow ones, which bounds each of them.
+    weight: u32,
+}
+
+impl Counts {
+    fn new(len: usize, narrow: bool) -> Self {
+        Counts { wide: vec![0; len], narrow: Aligned::zeros(if narrow { len } else { 0 }), weight: 0 }
+    }
+
+    fn widen(&mut self, set: InstructionSet) {
+        if self.weight > 0 {
+            simd::widen(set, &mut self.narrow, &mut self.wide);
+            self.weight = 0;
+        }
+    }
+
+    /// Makes sure that the weights of a chunk fit the narrow counters.
+    fn make_room(&mut self, set: InstructionSet) {
+        if self.weight > u32::from(u16::MAX) - CHUNK as u32 * bagging::MAX_WEIGHT {
+            self.widen(set);
+        }
     }
 }
 
@@ -201,7 +240,7 @@ fn add(
     entries: &[u32],
     rows: &[u8],
     nodes: &mut Vec<u32>,
-    counts: &mut [u32],
+    counts: &mut Counts,
 ) {
     let stride = shape.stride();
     let row_of = |entry: u32| &rows[(entry & 511) as usize * stride..][..stride];
@@ -209,14 +248,18 @@ fn add(
     match &tree.landing {
         Landing::Slots(slots) => {
             if adding == Adding::SevenBy32 {
-                simd::add_7x32(set, entries, rows.as_chunks().0, slots, counts.as_chunks_mut().0);
+                counts.make_room(set);
+                counts.weight +=
+                    simd::add_7x32(set, entries, rows.as_chunks().0, slots, counts.narrow.as_chunks_mut().0);
                 return;
             }
+            let counts = &mut counts.wide;
             for &entry in entries {
                 add_row(shape, adding, pass, tree, slots[place_of(entry)] as usize, row_of(entry), entry >> 16, counts);
             }
         }
         Landing::Walk { from, steps, nodes: tree_nodes, slots } => {
+            let counts = &mut counts.wide;
             nodes.clear();
             nodes.extend(entries.iter().map(|&e| from[place_of(e)]));
             for _ in 0..*steps {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::super::block::plane_depth;
 use super::super::grower::{Grower, Pass, PassTree};
 use super::super::paths::{End, PATH_LEVELS, Paths, Step, choose_levels};
-use super::super::simd::{InstructionSet, RUN};
+use super::super::simd::RUN;
 use super::super::{Shape, TreeSpec};
 use super::across::Across;
 
@@ -83,13 +83,13 @@ pub(super) enum Landing {
 pub(super) const NO_SLOT: u32 = u32::MAX;
 
 impl Plan {
-    pub(super) fn new(shape: Shape, grower: &Grower, pass: &Pass, set: InstructionSet) -> Self {
+    pub(super) fn new(shape: Shape, grower: &Grower, pass: &Pass) -> Self {
         let adding = match (pass.all_features, shape) {
             (true, Shape { features: 7, bins: 32, .. }) => Adding::SevenBy32,
             (true, _) => Adding::AllFeatures,
             (false, _) => Adding::Subset,
         };
-        let across = Across::new(shape, grower, pass, set);
+        let across = Across::new(shape, grower, pass);
         if across.is_some() {
             return Plan { tests: Vec::new(), pairs: Vec::new(), across, block_rows: MAX_BLOCK_ROWS, adding };
         }

@@ -2,15 +2,15 @@
 
 use std::arch::x86_64::*;
 
-use super::{Bitmap, CHUNK, LANE_ROWS, Lanes, Mux, SCORE_ROWS, Votes, WORDS, plain};
+use super::{Aligned, Bitmap, CHUNK, LANE_ROWS, LANES, Lanes, Mux, SCORE_ROWS, Votes, WORDS, plain};
 use crate::forest::SKIPPED;
 use crate::forest::bagging::{POISSON, PairKey};
 
 /// Wrappers that compile plain kernels with these instructions allowed.
 macro_rules! from_plain {
-    ($(fn $name:ident($($arg:ident: $type:ty),* $(,)?);)*) => {$(
+    ($(fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $ret:ty)?;)*) => {$(
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
-        pub(super) fn $name($($arg: $type),*) {
+        pub(super) fn $name($($arg: $type),*) $(-> $ret)? {
             plain::$name($($arg),*)
         }
     )*};
@@ -20,9 +20,9 @@ from_plain! {
     fn greater(planes: &[u64], bin: u8, out: &mut [u64]);
     fn run(program: &[Mux], tests: &[u64], stride: usize, registers: &mut [Bitmap]);
     fn draws(key: PairKey, first: u32, out: &mut [u32]);
-    fn lane_add(weights: &[[u16; 32]], places: &[u16], tables: &mut [Vec<[u16; 32]>]);
-    fn lane_flush(narrow: &mut [[u16; 32]], wide: &mut [[u32; 32]]);
-    fn add_7x32(entries: &[u32], rows: &[[u8; 8]], slots: &[u32; 128], table: &mut [[u32; 224]]);
+    fn lane_add(width: usize, weights: &[u16], places: &[u16], tables: &mut [Aligned<u16>]);
+    fn add_7x32(entries: &[u32], rows: &[[u8; 8]], slots: &[u32; 128], table: &mut [[u16; 224]]) -> u32;
+    fn widen(narrow: &mut [u16], wide: &mut [u32]);
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
@@ -191,8 +191,10 @@ fn set_bits(x: __m512i, mask: u64, bit: u8) -> __m512i {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
-pub(super) fn lane_weights(lanes: &Lanes, first: u32, rows: &[u8], stride: usize, out: &mut [[u16; 32]]) {
-    assert!(lanes.test.is_none() || (stride <= 16 && rows.len() >= out.len() * stride));
+pub(super) fn lane_weights(lanes: &Lanes, first: u32, rows: &[u8], stride: usize, out: &mut [u16]) {
+    if lanes.test.is_some() && stride != 8 {
+        return plain::lane_weights(lanes, first, rows, stride, out);
+    }
     // SAFETY: 64 bytes are read from arrays of 64.
     let (a, b, live) = unsafe {
         (
@@ -204,44 +206,67 @@ pub(super) fn lane_weights(lanes: &Lanes, first: u32, rows: &[u8], stride: usize
     let m1 = _mm512_set1_epi32(0x7feb_352d);
     let m2 = _mm512_set1_epi32(0x846c_a68bu32 as i32);
     let one = _mm512_set1_epi16(1);
-    let zero = _mm512_setzero_si512();
     let thresholds = POISSON.map(|t| _mm512_set1_epi16(t as i16));
-    let load32 = |bytes: &[u8; 32]| {
-        // SAFETY: 32 bytes are read from 32.
-        unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
-    };
-    let test = lanes.test.as_ref().map(|t| {
-        let right = _mm256_test_epi8_mask(load32(&t.right), _mm256_set1_epi8(-1));
-        (load32(&t.feature), load32(&t.bin), right)
-    });
-    for (i, weights) in out.iter_mut().enumerate() {
-        let row = _mm512_set1_epi32(first.wrapping_add(i as u32) as i32);
-        let x = _mm512_mullo_epi32(_mm512_xor_si512(row, a), m1);
-        let x = _mm512_xor_si512(x, _mm512_srli_epi32::<15>(x));
-        let x = _mm512_mullo_epi32(_mm512_xor_si512(x, b), m2);
-        let draws = _mm512_xor_si512(x, _mm512_srli_epi32::<16>(x));
-        let mut sum = zero;
-        for t in thresholds {
-            sum = _mm512_mask_add_epi16(sum, _mm512_cmpge_epu16_mask(draws, t), sum, one);
+    // Which of a vector's rows each pair is of.
+    let pairs = lanes.width / 2;
+    let of_row: [u32; LANES / 2] = std::array::from_fn(|p| (p / pairs) as u32);
+    // SAFETY: 64 bytes are read from 64.
+    let of_row = unsafe { _mm512_loadu_si512(of_row.as_ptr().cast()) };
+    let mut row = _mm512_add_epi32(_mm512_set1_epi32(first as i32), of_row);
+    let rows_a_vector = _mm512_set1_epi32((LANES / lanes.width) as i32);
+    macro_rules! each {
+        (|$v:ident| $taken:expr) => {
+            for ($v, weights) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+                let x = _mm512_mullo_epi32(_mm512_xor_si512(row, a), m1);
+                let x = _mm512_xor_si512(x, _mm512_srli_epi32::<15>(x));
+                let x = _mm512_mullo_epi32(_mm512_xor_si512(x, b), m2);
+                let draws = _mm512_xor_si512(x, _mm512_srli_epi32::<16>(x));
+                row = _mm512_add_epi32(row, rows_a_vector);
+                let mut sum = _mm512_setzero_si512();
+                for t in thresholds {
+                    sum = _mm512_mask_add_epi16(sum, _mm512_cmpge_epu16_mask(draws, t), sum, one);
+                }
+                let taken: u32 = $taken;
+                sum = _mm512_maskz_mov_epi16(taken, _mm512_and_si512(sum, live));
+                // SAFETY: 64 bytes are written to 64.
+                unsafe { _mm512_storeu_si512(weights.as_mut_ptr().cast(), sum) };
+            }
+        };
+    }
+    let Some(test) = &lanes.test else { return each!(|_v| u32::MAX) };
+    // SAFETY: 32 bytes are read from arrays of 32.
+    let load = |bytes: &[u8; LANES]| unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) };
+    let (bin, right) = (load(&test.bin), _mm256_test_epi8_mask(load(&test.right), _mm256_set1_epi8(-1)));
+    match lanes.width {
+        8 => {
+            let feature: [u8; LANES] = std::array::from_fn(|l| (test.feature[l] & 7) + if l % 16 >= 8 { 8 } else { 0 });
+            let (feature, rows) = (load(&feature), rows.as_chunks::<32>().0);
+            each!(|v| !(_mm256_cmpgt_epu8_mask(_mm256_shuffle_epi8(load(&rows[v]), feature), bin) ^ right))
         }
-        sum = _mm512_and_si512(sum, live);
-        if let Some((feature, bin, right)) = test {
-            let mut row = [0u8; 16];
-            row[..stride].copy_from_slice(&rows[i * stride..(i + 1) * stride]);
-            // SAFETY: 16 bytes are read from 16.
-            let row = _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(row.as_ptr().cast()) });
-            let above = _mm256_cmpgt_epu8_mask(_mm256_shuffle_epi8(row, feature), bin);
-            sum = _mm512_maskz_mov_epi16(!(above ^ right), sum);
+        16 => {
+            let feature: [u8; LANES] = std::array::from_fn(|l| (test.feature[l] & 7) + if l >= 16 { 8 } else { 0 });
+            let (feature, rows) = (load(&feature), rows.as_chunks::<16>().0);
+            each!(|v| {
+                // SAFETY: 16 bytes are read from 16.
+                let two = _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(rows[v].as_ptr().cast()) });
+                !(_mm256_cmpgt_epu8_mask(_mm256_shuffle_epi8(two, feature), bin) ^ right)
+            })
         }
-        // SAFETY: 64 bytes are written to 64.
-        unsafe { _mm512_storeu_si512(weights.as_mut_ptr().cast(), sum) };
+        _ => {
+            let (feature, rows) = (load(&test.feature), rows.as_chunks::<8>().0);
+            each!(|v| {
+                let one = _mm256_set1_epi64x(i64::from_le_bytes(rows[v]));
+                !(_mm256_cmpgt_epu8_mask(_mm256_shuffle_epi8(one, feature), bin) ^ right)
+            })
+        }
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
-pub(super) fn lane_places(rows: &[u8], stride: usize, bins: u16, out: &mut [u16]) {
+pub(super) fn lane_places(rows: &[u8], stride: usize, bins: u16, skipped: u16, out: &mut [u16]) {
     let whole = if stride == 8 { rows.len() / 512 * 512 } else { 0 };
     let bins_vector = _mm512_set1_epi16(bins as i16);
+    let skipped_vector = _mm512_set1_epi16(skipped as i16);
     for (i, rows) in rows[..whole].as_chunks::<512>().0.iter().enumerate() {
         let columns = transpose(rows);
         let half = |x: __m512i, upper: bool| {
@@ -253,7 +278,7 @@ pub(super) fn lane_places(rows: &[u8], stride: usize, bins: u16, out: &mut [u16]
             let live = (live >> (32 * part)) as u32;
             let base = _mm512_mullo_epi16(half(columns[7], upper), bins_vector);
             for (f, &column) in columns[..7].iter().enumerate() {
-                let places = _mm512_maskz_add_epi16(live, base, half(column, upper));
+                let places = _mm512_mask_add_epi16(skipped_vector, live, base, half(column, upper));
                 let out: &mut [u16; 32] =
                     (&mut out[f * LANE_ROWS + 64 * i + 32 * part..][..32]).try_into().expect("32");
                 // SAFETY: 64 bytes are written to 64.
@@ -262,7 +287,7 @@ pub(super) fn lane_places(rows: &[u8], stride: usize, bins: u16, out: &mut [u16]
         }
     }
     if whole < rows.len() {
-        plain::lane_places(&rows[whole..], stride, bins, &mut out[whole / 8..]);
+        plain::lane_places(&rows[whole..], stride, bins, skipped, &mut out[whole / 8..]);
     }
 }
 

@@ -13,9 +13,12 @@ use std::fmt;
 
 use super::bagging::PairKey;
 
+mod aligned;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod plain;
+
+pub(super) use aligned::Aligned;
 
 /// Which instructions the kernels use. All give the same counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,11 +81,6 @@ impl InstructionSet {
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => "avx512",
         }
-    }
-
-    /// Whether [`lane_weights`] with a test is fast (it needs a byte shuffle).
-    pub(super) fn has_lane_tests(self) -> bool {
-        self.name() == "avx512"
     }
 }
 
@@ -147,16 +145,22 @@ pub(super) struct Votes(pub(super) [u32; 16]);
 /// Rows whose weights in 32 trees are held at once.
 pub(super) const LANE_ROWS: usize = 256;
 
-/// 16 pairs of trees side by side.
+/// 16-bit lanes of the widest vector.
+pub(super) const LANES: usize = 32;
+
+/// Trees side by side, two lanes a pair: 8, 16 or 32 lanes, so that a vector holds 4, 2 or 1 rows. What is said of a
+/// lane is repeated for each row of a vector.
 #[derive(Clone, Debug)]
 #[repr(align(64))]
 pub(super) struct Lanes {
     /// [`PairKey::a`] of each pair.
-    pub(super) a: [u32; 16],
+    pub(super) a: [u32; LANES / 2],
     /// [`PairKey::b`] of each pair.
-    pub(super) b: [u32; 16],
+    pub(super) b: [u32; LANES / 2],
     /// All ones in the lanes that hold a tree.
-    pub(super) live: [u16; 32],
+    pub(super) live: [u16; LANES],
+    /// Lanes of a row.
+    pub(super) width: usize,
     /// Only rows on one side of a test, if so.
     pub(super) test: Option<LaneTest>,
 }
@@ -164,10 +168,10 @@ pub(super) struct Lanes {
 /// A test for each tree lane.
 #[derive(Clone, Debug)]
 pub(super) struct LaneTest {
-    pub(super) feature: [u8; 32],
-    pub(super) bin: [u8; 32],
+    pub(super) feature: [u8; LANES],
+    pub(super) bin: [u8; LANES],
     /// 1 for rows above the bin, 0 for those up to it.
-    pub(super) right: [u8; 32],
+    pub(super) right: [u8; LANES],
 }
 
 /// Compiles kernels of [`plain`] again for wider instructions and picks by instruction set.
@@ -238,19 +242,23 @@ kernels! {
     ) -> usize;
 
     /// Adds the weights of `entries` (of [`select`]) for rows of 7 features and 32 bins: `table` has 7 × 32 counters
-    /// for each slot and class, `slots` the slot × classes of each path.
-    fn add_7x32(entries: &[u32], rows: &[[u8; 8]], slots: &[u32; 128], table: &mut [[u32; 224]]);
+    /// for each slot and class, `slots` the slot × classes of each path. Returns the sum of the weights.
+    fn add_7x32(entries: &[u32], rows: &[[u8; 8]], slots: &[u32; 128], table: &mut [[u16; 224]]) -> u32;
 
-    /// For 32 tree lanes, the weights of `out.len()` rows from `first` on; with a test, only of the rows for which the
-    /// lane's feature compares as it says.
-    fn lane_weights(lanes: &Lanes, first: u32, rows: &[u8], stride: usize, out: &mut [[u16; 32]]);
+    /// Moves 16-bit counts to 32-bit sums.
+    fn widen(narrow: &mut [u16], wide: &mut [u32]);
 
-    /// For each feature and up to [`LANE_ROWS`] rows, label × `bins` + bin (0 for skipped rows): feature f of row i at
-    /// f × [`LANE_ROWS`] + i.
-    fn lane_places(rows: &[u8], stride: usize, bins: u16, out: &mut [u16]);
+    /// The weights of `rows` (of `stride` bytes, the first of which is row `first`) in each lane, row-major; with a test,
+    /// only of the rows for which the lane's feature compares as it says. There are a multiple of 4 rows.
+    fn lane_weights(lanes: &Lanes, first: u32, rows: &[u8], stride: usize, out: &mut [u16]);
 
-    /// Adds `weights[i]` to the vector of each table (one a feature) that [`lane_places`] found for row i.
-    fn lane_add(weights: &[[u16; 32]], places: &[u16], tables: &mut [Vec<[u16; 32]>]);
+    /// For each feature and up to [`LANE_ROWS`] rows, label × `bins` + bin, or `skipped` for skipped rows: feature f of
+    /// row i at f × [`LANE_ROWS`] + i.
+    fn lane_places(rows: &[u8], stride: usize, bins: u16, skipped: u16, out: &mut [u16]);
+
+    /// Adds the `width` weights of each row to the vector of each table (one a feature) that [`lane_places`] found for
+    /// it.
+    fn lane_add(width: usize, weights: &[u16], places: &[u16], tables: &mut [Aligned<u16>]);
 
     /// The path of each of [`SCORE_ROWS`] rows: bit j from the j-th of at most 7 bitmaps, in which they begin at `word`.
     fn places(path: &[&Bitmap], word: usize, out: &mut [u8; SCORE_ROWS]);
@@ -260,7 +268,4 @@ kernels! {
 
     /// The class with the most votes, the lowest among equals.
     fn winners(sums: &[Votes; SCORE_ROWS], out: &mut [u8; SCORE_ROWS]);
-
-    /// Moves 16-bit counts to 32-bit sums.
-    fn lane_flush(narrow: &mut [[u16; 32]], wide: &mut [[u32; 32]]);
 }

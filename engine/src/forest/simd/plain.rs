@@ -1,7 +1,7 @@
 //! The kernels in plain Rust: what the others are proved against, and what they are compiled from. What each computes
 //! is said in [`super`].
 
-use super::{Bitmap, CHUNK, LANE_ROWS, Lanes, Mux, RUN_WORDS, SCORE_ROWS, Votes, WORDS, operand};
+use super::{Aligned, Bitmap, CHUNK, LANE_ROWS, LANES, Lanes, Mux, RUN_WORDS, SCORE_ROWS, Votes, WORDS, operand};
 use crate::forest::SKIPPED;
 use crate::forest::bagging::{POISSON, PairKey};
 
@@ -120,30 +120,34 @@ pub(in crate::forest) fn select(
 }
 
 #[inline(always)]
-pub(in crate::forest) fn lane_weights(lanes: &Lanes, first: u32, rows: &[u8], stride: usize, out: &mut [[u16; 32]]) {
-    for (i, weights) in out.iter_mut().enumerate() {
-        let row = first.wrapping_add(i as u32);
-        let mut draws = [0u16; 32];
-        for p in 0..16 {
-            let both = PairKey { a: lanes.a[p], b: lanes.b[p] }.draws(row);
-            draws[2 * p] = both as u16;
-            draws[2 * p + 1] = (both >> 16) as u16;
+pub(in crate::forest) fn lane_weights(lanes: &Lanes, first: u32, rows: &[u8], stride: usize, out: &mut [u16]) {
+    let pairs = lanes.width / 2;
+    let rows_a_vector = LANES / lanes.width;
+    let mut both = [0u32; LANES / 2];
+    let mut draws = [0u16; LANES];
+    for (v, weights) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        let row = first.wrapping_add((v * rows_a_vector) as u32);
+        for (p, both) in both.iter_mut().enumerate() {
+            *both = PairKey { a: lanes.a[p], b: lanes.b[p] }.draws(row.wrapping_add((p / pairs) as u32));
         }
-        let mut sum = [0u16; 32];
+        for (draws, both) in draws.as_chunks_mut::<2>().0.iter_mut().zip(both) {
+            *draws = [both as u16, (both >> 16) as u16];
+        }
+        *weights = [0; LANES];
         for t in POISSON {
-            for l in 0..32 {
-                sum[l] += u16::from(draws[l] >= t);
+            for l in 0..LANES {
+                weights[l] += u16::from(draws[l] >= t);
             }
         }
-        for l in 0..32 {
-            weights[l] = sum[l] & lanes.live[l];
+        for l in 0..LANES {
+            weights[l] &= lanes.live[l];
         }
         if let Some(test) = &lanes.test {
-            let row = &rows[i * stride..(i + 1) * stride];
-            for l in 0..32 {
-                let right = row[usize::from(test.feature[l])] > test.bin[l];
-                if u8::from(right) != test.right[l] {
-                    weights[l] = 0;
+            for (i, weights) in weights.chunks_exact_mut(lanes.width).enumerate() {
+                let row = &rows[(v * rows_a_vector + i) * stride..][..stride];
+                for (l, weight) in weights.iter_mut().enumerate() {
+                    let right = row[usize::from(test.feature[l])] > test.bin[l];
+                    *weight &= u16::from(u8::from(right) != test.right[l]).wrapping_sub(1);
                 }
             }
         }
@@ -151,32 +155,44 @@ pub(in crate::forest) fn lane_weights(lanes: &Lanes, first: u32, rows: &[u8], st
 }
 
 #[inline(always)]
-pub(in crate::forest) fn lane_places(rows: &[u8], stride: usize, bins: u16, out: &mut [u16]) {
+pub(in crate::forest) fn lane_places(rows: &[u8], stride: usize, bins: u16, skipped: u16, out: &mut [u16]) {
     let features = stride - 1;
     for (i, row) in rows.chunks_exact(stride).enumerate() {
         let label = row[features];
-        let skipped = label == SKIPPED;
         for (f, &bin) in row[..features].iter().enumerate() {
-            out[f * LANE_ROWS + i] = if skipped { 0 } else { u16::from(label) * bins + u16::from(bin) };
+            let place = u16::from(label).wrapping_mul(bins).wrapping_add(u16::from(bin));
+            out[f * LANE_ROWS + i] = if label == SKIPPED { skipped } else { place };
         }
     }
 }
 
 #[inline(always)]
-pub(in crate::forest) fn lane_add(weights: &[[u16; 32]], places: &[u16], tables: &mut [Vec<[u16; 32]>]) {
+pub(in crate::forest) fn lane_add(width: usize, weights: &[u16], places: &[u16], tables: &mut [Aligned<u16>]) {
+    match width {
+        8 => add_lanes::<8>(weights, places, tables),
+        16 => add_lanes::<16>(weights, places, tables),
+        _ => add_lanes::<32>(weights, places, tables),
+    }
+}
+
+#[inline(always)]
+fn add_lanes<const WIDTH: usize>(weights: &[u16], places: &[u16], tables: &mut [Aligned<u16>]) {
     #[inline(always)]
-    fn add(table: &mut [[u16; 32]], place: u16, weights: &[u16; 32]) {
+    fn add<const WIDTH: usize>(table: &mut [[u16; WIDTH]], place: u16, weights: &[u16; WIDTH]) {
         let sums = &mut table[usize::from(place)];
-        for l in 0..32 {
+        for l in 0..WIDTH {
             sums[l] = sums[l].wrapping_add(weights[l]);
         }
     }
+    let weights = weights.as_chunks::<WIDTH>().0;
     // Four features at once: neighbouring rows often add to the same counters, and each has to wait for the one before.
     for (tables, places) in tables.chunks_mut(4).zip(places.chunks(4 * LANE_ROWS)) {
         let of = |f: usize| &places[f * LANE_ROWS..][..weights.len()];
         match tables {
             [a, b, c, d] => {
                 let (pa, pb, pc, pd) = (of(0), of(1), of(2), of(3));
+                let (a, b) = (a.as_chunks_mut().0, b.as_chunks_mut().0);
+                let (c, d) = (c.as_chunks_mut().0, d.as_chunks_mut().0);
                 for (i, weights) in weights.iter().enumerate() {
                     add(a, pa[i], weights);
                     add(b, pb[i], weights);
@@ -186,6 +202,7 @@ pub(in crate::forest) fn lane_add(weights: &[[u16; 32]], places: &[u16], tables:
             }
             [a, b, c] => {
                 let (pa, pb, pc) = (of(0), of(1), of(2));
+                let (a, b, c) = (a.as_chunks_mut().0, b.as_chunks_mut().0, c.as_chunks_mut().0);
                 for (i, weights) in weights.iter().enumerate() {
                     add(a, pa[i], weights);
                     add(b, pb[i], weights);
@@ -194,6 +211,7 @@ pub(in crate::forest) fn lane_add(weights: &[[u16; 32]], places: &[u16], tables:
             }
             _ => {
                 for (f, table) in tables.iter_mut().enumerate() {
+                    let table = table.as_chunks_mut().0;
                     for (weights, &place) in weights.iter().zip(of(f)) {
                         add(table, place, weights);
                     }
@@ -204,28 +222,39 @@ pub(in crate::forest) fn lane_add(weights: &[[u16; 32]], places: &[u16], tables:
 }
 
 #[inline(always)]
-pub(in crate::forest) fn lane_flush(narrow: &mut [[u16; 32]], wide: &mut [[u32; 32]]) {
-    for (narrow, wide) in narrow.iter_mut().zip(wide) {
-        for l in 0..32 {
-            wide[l] += u32::from(narrow[l]);
-        }
-        *narrow = [0; 32];
-    }
-}
-
-#[inline(always)]
-pub(in crate::forest) fn add_7x32(entries: &[u32], rows: &[[u8; 8]], slots: &[u32; 128], table: &mut [[u32; 224]]) {
+pub(in crate::forest) fn add_7x32(
+    entries: &[u32],
+    rows: &[[u8; 8]],
+    slots: &[u32; 128],
+    table: &mut [[u16; 224]],
+) -> u32 {
+    let mut sum = 0;
     for &entry in entries {
         let row = u64::from_le_bytes(rows[(entry & 511) as usize]);
         let weight = entry >> 16;
+        sum += weight;
+        let weight = weight as u16;
         let sums = &mut table[(slots[(entry >> 9 & 127) as usize] + (row >> 56) as u32) as usize];
-        sums[(row & 31) as usize] += weight;
-        sums[32 + (row >> 8 & 31) as usize] += weight;
-        sums[64 + (row >> 16 & 31) as usize] += weight;
-        sums[96 + (row >> 24 & 31) as usize] += weight;
-        sums[128 + (row >> 32 & 31) as usize] += weight;
-        sums[160 + (row >> 40 & 31) as usize] += weight;
-        sums[192 + (row >> 48 & 31) as usize] += weight;
+        // Bytes are taken two by two: the lowest two of a register are the cheapest to take.
+        let bins = row & 0x1f1f_1f1f_1f1f_1f1f;
+        let pair = |k: u32| ((bins >> (16 * k)) as u8 as usize, (bins >> (16 * k) >> 8) as u8 as usize);
+        let ((a, b), (c, d), (e, f), (g, _)) = (pair(0), pair(1), pair(2), pair(3));
+        sums[a] = sums[a].wrapping_add(weight);
+        sums[32 + b] = sums[32 + b].wrapping_add(weight);
+        sums[64 + c] = sums[64 + c].wrapping_add(weight);
+        sums[96 + d] = sums[96 + d].wrapping_add(weight);
+        sums[128 + e] = sums[128 + e].wrapping_add(weight);
+        sums[160 + f] = sums[160 + f].wrapping_add(weight);
+        sums[192 + g] = sums[192 + g].wrapping_add(weight);
+    }
+    sum
+}
+
+#[inline(always)]
+pub(in crate::forest) fn widen(narrow: &mut [u16], wide: &mut [u32]) {
+    for (wide, narrow) in wide.iter_mut().zip(narrow) {
+        *wide += u32::from(*narrow);
+        *narrow = 0;
     }
 }
 
