@@ -35,6 +35,8 @@ pub(super) struct Block {
     /// Words of a bitmap: 64 rows each, whole runs of [`simd::RUN`].
     pub(super) words: usize,
     pub(super) runs: Vec<Run>,
+    /// Features of the tests, ascending, and their bit planes.
+    tested: Vec<u8>,
     planes: Aligned<u64>,
     /// A bitmap of each test: rows that it sends right.
     pub(super) tests: Aligned<u64>,
@@ -46,7 +48,7 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// Takes rows `start..start + rows` of a part.
+    /// Takes rows `start..start + rows` of a part. `tests` ascend.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn load(
         &mut self,
@@ -61,13 +63,18 @@ impl Block {
         self.load_runs(folds, part, start, rows);
         let depth = plane_depth(shape.bins);
         let words = self.words;
-        self.planes.resize(shape.features * depth * words);
+        self.tested.clear();
+        self.tested.extend(tests.iter().map(|&(feature, _)| feature));
+        self.tested.dedup();
+        self.planes.resize(self.tested.len() * depth * words);
         self.valid.resize(words);
         self.tests.resize(tests.len() * words);
         let bytes = &part.bytes[start * part.stride..(start + rows) * part.stride];
-        simd::planes(set, bytes, part.stride, depth, &mut self.planes, &mut self.valid);
+        simd::planes(set, bytes, part.stride, &self.tested, depth, &mut self.planes, &mut self.valid);
+        let mut place = 0;
         for (&(feature, bin), bitmap) in tests.iter().zip(self.tests.chunks_exact_mut(words)) {
-            let planes = &self.planes[usize::from(feature) * depth * words..][..depth * words];
+            place += usize::from(self.tested[place] != feature);
+            let planes = &self.planes[place * depth * words..][..depth * words];
             simd::greater(set, planes, bin, bitmap);
         }
     }

@@ -7,9 +7,12 @@ use std::collections::HashMap;
 
 use super::simd::{Mux, Operand};
 
-/// Most levels that are decided by program: a path then fits the 7 bits it has in an entry, and an instruction for each
-/// node of these levels stays cheaper than walking.
+/// Most levels of which the path is kept: it has 7 bits in an entry.
 pub(super) const PATH_LEVELS: usize = 7;
+
+/// Most levels that are decided by program to find the active rows, an instruction for each inner node: deeper, walking
+/// with all rows that were drawn is cheaper.
+pub(super) const ACTIVE_LEVELS: usize = 11;
 
 /// Most distinct tests that are evaluated for all rows; with more, fewer levels are decided by program.
 pub(super) const MAX_TESTS: usize = 4096;
@@ -57,6 +60,8 @@ pub(super) struct Paths {
     pub(super) active: Operand,
     /// The node at the end of each path.
     pub(super) ends: Vec<u32>,
+    /// Registers that the program needs.
+    pub(super) registers: usize,
 }
 
 /// No row: register 0.
@@ -94,32 +99,51 @@ fn collect_tests(nodes: &[Step], node: usize, levels: usize, tests: &mut Vec<(u8
 }
 
 impl Paths {
-    /// The program for `levels` levels of the tree of `nodes` (the root first), over bitmaps numbered by `tests`.
-    pub(super) fn new(nodes: &[Step], levels: usize, tests: &HashMap<(u8, u8), u32>, end: impl Fn(u32) -> End) -> Self {
-        let mut writer = Writer { nodes, tests, levels, end: &end, program: Vec::new(), path: Vec::new() };
+    /// The program for the tree of `nodes` (the root first), over bitmaps numbered by `tests`: paths of `levels` levels,
+    /// and the active rows at the `end` of `active_levels` levels.
+    pub(super) fn new(
+        nodes: &[Step],
+        levels: usize,
+        active_levels: usize,
+        tests: &HashMap<(u8, u8), u32>,
+        end: impl Fn(u32) -> End,
+    ) -> Self {
+        let mut writer = Writer {
+            nodes,
+            tests,
+            active_levels,
+            end: &end,
+            program: Vec::new(),
+            path: Vec::new(),
+            free: Vec::new(),
+            registers: 1,
+        };
         for level in 0..levels {
             let bit = writer.bit(0, 0, level).unwrap_or(NONE);
             writer.path.push(bit);
         }
         let active = writer.active(0, 0);
-        let Writer { program, path, .. } = writer;
+        let Writer { program, path, registers, .. } = writer;
         let ends = (0..1usize << levels).map(|bits| {
             (0..levels).fold(0u32, |node, level| {
                 let step = nodes[node as usize];
                 step.left + (bits >> level & usize::from(step.inner)) as u32
             })
         });
-        Paths { program, path, active, ends: ends.collect() }
+        Paths { program, path, active, ends: ends.collect(), registers }
     }
 }
 
 struct Writer<'a> {
     nodes: &'a [Step],
     tests: &'a HashMap<(u8, u8), u32>,
-    levels: usize,
+    active_levels: usize,
     end: &'a dyn Fn(u32) -> End,
     program: Vec<Mux>,
     path: Vec<Operand>,
+    /// Registers whose value was used: each is used once, but for those of `path`, which never come here.
+    free: Vec<u32>,
+    registers: usize,
 }
 
 impl Writer<'_> {
@@ -129,12 +153,17 @@ impl Writer<'_> {
         Operand { register: false, index: self.tests[&(step.feature, step.bin)], flip }
     }
 
-    fn choose(&mut self, level: usize, one: Operand, zero: Operand) -> Operand {
+    fn choose(&mut self, select: Operand, one: Operand, zero: Operand) -> Operand {
         if one == zero {
             return one;
         }
-        self.program.push(Mux { select: self.path[level], one, zero });
-        Operand { register: true, index: self.program.len() as u32, flip: 0 }
+        self.free.extend([one, zero].iter().filter(|o| o.register && o.index > 0).map(|o| o.index));
+        let out = self.free.pop().unwrap_or_else(|| {
+            self.registers += 1;
+            self.registers as u32 - 1
+        });
+        self.program.push(Mux { out, select, one, zero });
+        Operand { register: true, index: out, flip: 0 }
     }
 
     /// Decision at level `target` of the rows in `node`; `None` if no row comes there.
@@ -149,7 +178,7 @@ impl Writer<'_> {
         let zero = self.bit(step.left, level + 1, target);
         let one = self.bit(step.left + 1, level + 1, target);
         match (one, zero) {
-            (Some(one), Some(zero)) => Some(self.choose(level, one, zero)),
+            (Some(one), Some(zero)) => Some(self.choose(self.path[level], one, zero)),
             (one, zero) => one.or(zero),
         }
     }
@@ -157,7 +186,7 @@ impl Writer<'_> {
     /// Which of the rows in `node` are active at the end.
     fn active(&mut self, node: u32, level: usize) -> Operand {
         let step = self.nodes[node as usize];
-        if level == self.levels || step.inner == 0 {
+        if level == self.active_levels || step.inner == 0 {
             return match (self.end)(node) {
                 End::None => NONE,
                 End::All => ALL,
@@ -166,6 +195,7 @@ impl Writer<'_> {
         }
         let zero = self.active(step.left, level + 1);
         let one = self.active(step.left + 1, level + 1);
-        self.choose(level, one, zero)
+        // Among the rows of a node its own test decides, as their path does: one bitmap less to keep.
+        self.choose(self.test(node, true), one, zero)
     }
 }

@@ -71,10 +71,10 @@ impl Scorer {
         let mut trees = Vec::new();
         for (tree, steps) in forest.trees.iter().zip(steps) {
             let levels = levels.min(tree.depth());
-            let paths = Paths::new(&steps, levels, &index, |_| End::None);
+            let paths = Paths::new(&steps, levels, 0, &index, |_| End::None);
             let walks = paths.ends.iter().any(|&end| steps[end as usize].inner == 1);
             let votes = (0..groups).map(|g| tree.nodes.iter().map(|n| group_votes(n, unit, g)).collect()).collect();
-            let registers = paths.program.len() + 1;
+            let registers = paths.registers;
             trees.push(ScoredTree { steps, paths, first_register, votes, walks });
             first_register += registers;
         }
@@ -175,7 +175,7 @@ impl Scorer {
             let n = RUN.min(rows.rows() - start);
             block.load(set, *shape, folds, tests, rows, start, n);
             for tree in &*trees {
-                let registers = &mut registers[tree.first_register..][..tree.paths.program.len() + 1];
+                let registers = &mut registers[tree.first_register..][..tree.paths.registers];
                 simd::run(set, &tree.paths.program, &block.tests, block.words, registers);
             }
             for from in (0..n).step_by(SCORE_ROWS) {
@@ -184,7 +184,7 @@ impl Scorer {
                 for (i, four) in trees.chunks(4).enumerate() {
                     let mut places = [[0u8; SCORE_ROWS]; 4];
                     for (tree, places) in four.iter().zip(&mut places) {
-                        let registers = &registers[tree.first_register..][..tree.paths.program.len() + 1];
+                        let registers = &registers[tree.first_register..][..tree.paths.registers];
                         let mut path = [&registers[0]; PATH_LEVELS];
                         for (bitmap, &operand) in path.iter_mut().zip(&tree.paths.path) {
                             *bitmap = simd::operand(operand, &block.tests, block.words, registers);

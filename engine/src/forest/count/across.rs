@@ -16,6 +16,9 @@ const TABLE_BYTES: usize = 128 << 10;
 /// Bytes of all 32-bit counters of a thread.
 const WIDE_BYTES: usize = 64 << 20;
 
+/// Most features among which the lanes' tests are looked up.
+const MOST_TESTED: usize = 15;
+
 /// Rows before a 16-bit counter could overflow.
 const ROWS_BETWEEN_FLUSHES: usize = u16::MAX as usize / bagging::MAX_WEIGHT as usize;
 
@@ -51,9 +54,9 @@ impl Across {
     /// `None` if the pass has more than one node in some tree, or the detour over all features and lanes does not pay.
     pub(super) fn new(shape: Shape, grower: &Grower, pass: &Pass) -> Option<Self> {
         let table = shape.classes * shape.bins;
-        let possible =
-            pass.level <= 1 && pass.trees.iter().all(|t| t.slots.len() == 1) && (table + 1) * 2 * LANES <= TABLE_BYTES;
-        if !possible {
+        let most = [LANES, LANES / 2, LANES / 4].into_iter().find(|lanes| (table + 1) * 2 * lanes <= TABLE_BYTES)?;
+        let tests = pass.level == 1;
+        if pass.level > 1 || pass.trees.iter().any(|t| t.slots.len() != 1) || (tests && shape.features > MOST_TESTED) {
             return None;
         }
         let mut across = Across {
@@ -71,8 +74,8 @@ impl Across {
             let pair = spec.key >> 1;
             let half = (spec.key & 1) as usize;
             let again = |g: &Group| g.keys.last() == Some(&pair) && g.lanes.live[2 * (g.keys.len() - 1) + half] == 0;
-            if !across.groups.last().is_some_and(|group| again(group) || group.keys.len() < LANES / 2) {
-                across.groups.push(Group::new(params.folds, pass.level == 1));
+            if !across.groups.last().is_some_and(|group| again(group) || group.keys.len() < most / 2) {
+                across.groups.push(Group::new(params.folds, tests));
             }
             let group = across.groups.last_mut()?;
             if !again(group) {
@@ -98,7 +101,7 @@ impl Across {
             return None;
         }
         for group in &mut across.groups {
-            group.repeat();
+            group.repeat(shape.features);
             let width = group.lanes.width;
             group.narrow = vec![Aligned::zeros((table + 1) * width); shape.features];
             group.wide = vec![vec![0; table * width]; shape.features];
@@ -183,7 +186,7 @@ fn flush(set: InstructionSet, groups: &mut [Group]) {
 
 impl Group {
     fn new(folds: u8, tests: bool) -> Self {
-        let test = LaneTest { feature: [0; LANES], bin: [0; LANES], right: [0; LANES] };
+        let test = LaneTest { feature: [0; LANES], bin: [0; LANES], right: [0; LANES], bins: Vec::new() };
         let (a, b) = ([0; LANES / 2], [0; LANES / 2]);
         let lanes = Lanes { a, b, live: [0; LANES], width: LANES, test: tests.then_some(test) };
         let folds = if folds > 1 { vec![[u16::MAX; LANES]; usize::from(folds)] } else { Vec::new() };
@@ -196,7 +199,7 @@ impl Group {
     }
 
     /// Says of the lanes of a vector's other rows what was said of the first's.
-    fn repeat(&mut self) {
+    fn repeat(&mut self, features: usize) {
         let width = self.width();
         self.lanes.width = width;
         for l in width..LANES {
@@ -206,6 +209,11 @@ impl Group {
                     of_lane[l] = of_lane[l - width];
                 }
             }
+        }
+        if let Some(LaneTest { feature, bin, bins, .. }) = &mut self.lanes.test {
+            let of_feature =
+                |f: usize| std::array::from_fn(|l| if usize::from(feature[l]) == f { bin[l] } else { u8::MAX });
+            *bins = (0..features).map(of_feature).collect();
         }
     }
 

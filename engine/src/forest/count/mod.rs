@@ -9,8 +9,11 @@
 mod across;
 mod naive;
 mod plan;
+mod sorted;
 
 pub use naive::count_naive;
+
+use std::ops::AddAssign;
 
 use super::bagging::{self, PairKey};
 use super::block::{Block, FoldSpec};
@@ -18,10 +21,15 @@ use super::grower::{Grower, Pass, PassTree};
 use super::histogram::LevelHistogram;
 use super::simd::{self, Aligned, CHUNK, RUN, RUN_WORDS, WORDS};
 use super::{BinnedRows, InstructionSet, Shape};
-use plan::{Adding, Landing, NO_SLOT, PairPlan, Plan, TreePlan};
+use plan::{Adding, Landing, PairPlan, Plan, TreePlan};
+use sorted::{MOST_SLOTS, Sorted, waiting_rows};
 
 /// Rows of one thread before its 32-bit counters could overflow.
 const ROWS_BETWEEN_FLUSHES: u64 = (u32::MAX / bagging::MAX_WEIGHT) as u64;
+
+/// Bytes of a tree's counters beyond which rows are sorted by slot before they are added: what a second-level cache
+/// keeps beside a block.
+const FAR_BYTES: usize = 384 << 10;
 
 /// Counts rows for one thread. Holds scratch memory, so it is kept between passes.
 #[derive(Debug)]
@@ -38,7 +46,8 @@ struct Scratch {
     entries: Aligned<u32>,
     /// [`RUN_WORDS`] each.
     registers: Aligned<u64>,
-    nodes: Vec<u32>,
+    /// Entries that have a slot, and their slots.
+    landed: Box<([u32; CHUNK + 16], [u32; CHUNK + 16])>,
     keys: Vec<PairKey>,
 }
 
@@ -49,7 +58,7 @@ impl Counter {
             draws: Aligned::zeros(CHUNK),
             entries: Aligned::zeros(CHUNK + 16),
             registers: Aligned::default(),
-            nodes: Vec::new(),
+            landed: Box::new(([0; CHUNK + 16], [0; CHUNK + 16])),
             keys: Vec::new(),
         };
         Counter { shape, set, block: Block::default(), scratch }
@@ -58,7 +67,8 @@ impl Counter {
     /// Counts all `rows` for `pass`. Any split of rows over counters gives histograms that add up to the same.
     ///
     /// # Panics
-    /// If the rows have another number of features than the counter's shape, or their segments do not cover them.
+    /// If the rows have another number of features than the counter's shape, their segments do not cover them, or a part
+    /// has 2³² rows.
     pub fn count<'a>(
         &mut self,
         rows: impl IntoIterator<Item = &'a BinnedRows>,
@@ -68,11 +78,12 @@ impl Counter {
         let mut histogram = LevelHistogram::default();
         let mut plan = Plan::new(self.shape, grower, pass);
         let len = |tree: &PassTree| tree.slots.len() * pass.slot_counters(self.shape);
-        let narrow = plan.across.is_none() && plan.adding == Adding::SevenBy32;
-        let mut counts: Vec<Counts> = pass.trees.iter().map(|tree| Counts::new(len(tree), narrow)).collect();
+        let counts = |tree: &PassTree| Counts::new(&plan, tree.slots.len(), len(tree));
+        let mut counts: Vec<Counts> = pass.trees.iter().map(counts).collect();
         let mut since_flush = 0;
         for part in rows {
             assert_eq!(part.stride, self.shape.stride(), "rows of another number of features");
+            assert!(part.rows() <= u32::MAX as usize, "a part of too many rows");
             for start in (0..part.rows()).step_by(plan.block_rows) {
                 let n = plan.block_rows.min(part.rows() - start);
                 if since_flush + n as u64 > ROWS_BETWEEN_FLUSHES {
@@ -87,6 +98,7 @@ impl Counter {
                 histogram.rows += n as u64;
                 self.count_block(&mut plan, grower, pass, part, start, n, &mut counts);
             }
+            self.add_waiting(&plan, pass, part, &mut counts, 0);
         }
         finish(self.set, &mut plan, grower, pass, &mut counts);
         for (tree, counts) in pass.trees.iter().zip(counts) {
@@ -116,7 +128,21 @@ impl Counter {
         self.block.load(self.set, self.shape, folds, &plan.tests, part, start, n);
         let bytes = &part.bytes[start * part.stride..(start + n) * part.stride];
         for pair in &plan.pairs {
-            self.count_pair(plan, pair, params.seed, pass, bytes, counts);
+            self.count_pair(plan, pair, params.seed, pass, Rows { bytes, first: start }, counts);
+        }
+        self.add_waiting(plan, pass, part, counts, waiting_rows(pass.trees.len()));
+    }
+
+    /// Adds the rows that wait for a tree if there are more than `most`.
+    fn add_waiting(&self, plan: &Plan, pass: &Pass, part: &BinnedRows, counts: &mut [Counts], most: usize) {
+        for tree in plan.pairs.iter().flat_map(|pair| &pair.trees) {
+            let Counts { wide, sorted: Some(sorted), .. } = &mut counts[tree.index] else { continue };
+            if sorted.len() > most {
+                let slots = pass.trees[tree.index].slots.len();
+                sorted.drain(slots, part, |slot, row, weight| {
+                    add_row(self.shape, plan.adding, pass, tree, slot * self.shape.classes, row, weight, wide);
+                });
+            }
         }
     }
 
@@ -126,16 +152,16 @@ impl Counter {
         pair: &PairPlan,
         seed: u64,
         pass: &Pass,
-        bytes: &[u8],
+        block_rows: Rows<'_>,
         counts: &mut [Counts],
     ) {
-        let Scratch { draws, entries, registers, nodes, keys } = &mut self.scratch;
+        let Scratch { draws, entries, registers, landed, keys } = &mut self.scratch;
         let block = &self.block;
         let stride = self.shape.stride();
         let draws: &mut [u32; CHUNK] = (&mut draws[..]).try_into().expect("a chunk");
         let entries: &mut [u32; CHUNK + 16] = (&mut entries[..]).try_into().expect("a chunk and a vector");
         // Each tree's program has its own registers, since the trees take turns below.
-        let needed = pair.trees.iter().map(|tree| 1 + tree.paths.program.len()).sum::<usize>() * RUN_WORDS;
+        let needed = pair.trees.iter().map(|tree| tree.paths.registers).sum::<usize>() * RUN_WORDS;
         if registers.len() < needed {
             registers.resize(needed);
         }
@@ -147,7 +173,7 @@ impl Counter {
             let tests = &block.tests[(from / 64).min(block.tests.len())..];
             let mut first_register = 0;
             for tree in &pair.trees {
-                let after = first_register + 1 + tree.paths.program.len();
+                let after = first_register + tree.paths.registers;
                 registers[first_register] = [0; RUN_WORDS];
                 simd::run(self.set, &tree.paths.program, tests, block.words, &mut registers[first_register..after]);
                 first_register = after;
@@ -163,11 +189,12 @@ impl Counter {
                     at = end;
                     run += usize::from(end == r.start + r.rows);
                 }
-                let rows = &bytes[from * stride..to * stride];
+                let bytes = &block_rows.bytes[from * stride..to * stride];
+                let rows = Rows { bytes, first: block_rows.first + from };
                 let word = from % RUN / 64;
                 let mut first_register = 0;
                 for tree in &pair.trees {
-                    let registers = &registers[first_register..][..1 + tree.paths.program.len()];
+                    let registers = &registers[first_register..][..tree.paths.registers];
                     first_register += registers.len();
                     let bitmap = |operand| simd::operand(operand, tests, block.words, registers);
                     let mut active = [tree.paths.active.flip; WORDS];
@@ -185,7 +212,17 @@ impl Counter {
                     let odd = tree.spec.key & 1 == 1;
                     let n = simd::select(self.set, draws, odd, &active, path, word, entries);
                     let counts = &mut counts[tree.index];
-                    add(self.set, self.shape, plan.adding, pass, tree, &entries[..n], rows, nodes, counts);
+                    add(
+                        self.set,
+                        self.shape,
+                        plan.adding,
+                        pass,
+                        tree,
+                        &entries[..n],
+                        rows,
+                        (&mut landed.0, &mut landed.1),
+                        counts,
+                    );
                 }
             }
         }
@@ -199,19 +236,32 @@ fn finish(set: InstructionSet, plan: &mut Plan, grower: &Grower, pass: &Pass, co
     counts.iter_mut().for_each(|counts| counts.widen(set));
 }
 
-/// Counters of one tree.
+/// Rows that follow each other in a part, and the number of the first.
+#[derive(Clone, Copy, Debug)]
+struct Rows<'a> {
+    bytes: &'a [u8],
+    first: usize,
+}
+
+/// Counters of one tree, and rows that wait to be added to them.
 #[derive(Debug)]
 struct Counts {
     wide: Vec<u32>,
-    /// Added to first where the loop can: half the bytes stay in a nearer cache.
+    /// Added to first where they fit a near cache and the wide ones hardly do; empty where not.
     narrow: Aligned<u16>,
     /// Weight added to the narrow ones, which bounds each of them.
     weight: u32,
+    /// Where even the narrow ones would be too far.
+    sorted: Option<Sorted>,
 }
 
 impl Counts {
-    fn new(len: usize, narrow: bool) -> Self {
-        Counts { wide: vec![0; len], narrow: Aligned::zeros(if narrow { len } else { 0 }), weight: 0 }
+    /// For `slots` slots with `len` counters together.
+    fn new(plan: &Plan, slots: usize, len: usize) -> Self {
+        let scalar = plan.across.is_none();
+        let sorted = scalar && 2 * len > FAR_BYTES && slots <= MOST_SLOTS;
+        let narrow = if scalar && !sorted { len } else { 0 };
+        Counts { wide: vec![0; len], narrow: Aligned::zeros(narrow), weight: 0, sorted: sorted.then(Sorted::default) }
     }
 
     fn widen(&mut self, set: InstructionSet) {
@@ -238,40 +288,43 @@ fn add(
     pass: &Pass,
     tree: &TreePlan,
     entries: &[u32],
-    rows: &[u8],
-    nodes: &mut Vec<u32>,
+    rows: Rows<'_>,
+    (kept, slots): (&mut [u32; CHUNK + 16], &mut [u32; CHUNK + 16]),
     counts: &mut Counts,
 ) {
     let stride = shape.stride();
-    let row_of = |entry: u32| &rows[(entry & 511) as usize * stride..][..stride];
+    let row_of = |entry: u32| &rows.bytes[(entry & 511) as usize * stride..][..stride];
     let place_of = |entry: u32| (entry >> 9 & 127) as usize;
+    counts.make_room(set);
     match &tree.landing {
         Landing::Slots(slots) => {
-            if adding == Adding::SevenBy32 {
-                counts.make_room(set);
-                counts.weight +=
-                    simd::add_7x32(set, entries, rows.as_chunks().0, slots, counts.narrow.as_chunks_mut().0);
+            if let Some(sorted) = &mut counts.sorted {
+                for &entry in entries {
+                    let slot = slots[place_of(entry)] / shape.classes as u32;
+                    sorted.push(rows.first + (entry & 511) as usize, row_of(entry), slot, entry >> 16);
+                }
                 return;
             }
-            let counts = &mut counts.wide;
+            if adding == Adding::SevenBy32 {
+                counts.weight +=
+                    simd::add_7x32(set, entries, rows.bytes.as_chunks().0, slots, counts.narrow.as_chunks_mut().0);
+                return;
+            }
             for &entry in entries {
-                add_row(shape, adding, pass, tree, slots[place_of(entry)] as usize, row_of(entry), entry >> 16, counts);
+                let (base, weight) = (slots[place_of(entry)] as usize, (entry >> 16) as u16);
+                counts.weight += u32::from(weight);
+                add_row(shape, adding, pass, tree, base, row_of(entry), weight, &mut counts.narrow);
             }
         }
-        Landing::Walk { from, steps, nodes: tree_nodes, slots } => {
-            let counts = &mut counts.wide;
-            nodes.clear();
-            nodes.extend(entries.iter().map(|&e| from[place_of(e)]));
-            for _ in 0..*steps {
-                for (node, &entry) in nodes.iter_mut().zip(entries) {
-                    *node = tree_nodes[*node as usize].next(row_of(entry));
-                }
-            }
-            for (&node, &entry) in nodes.iter().zip(entries) {
-                let slot = slots[node as usize];
-                if slot != NO_SLOT {
-                    let base = slot as usize * shape.classes;
-                    add_row(shape, adding, pass, tree, base, row_of(entry), entry >> 16, counts);
+        Landing::Walk(descent) => {
+            let n = simd::descend(set, descent, entries, rows.bytes, stride, kept, slots);
+            for (&entry, &slot) in kept[..n].iter().zip(&slots[..n]) {
+                if let Some(sorted) = &mut counts.sorted {
+                    sorted.push(rows.first + (entry & 511) as usize, row_of(entry), slot, entry >> 16);
+                } else {
+                    let (base, weight) = (slot as usize * shape.classes, (entry >> 16) as u16);
+                    counts.weight += u32::from(weight);
+                    add_row(shape, adding, pass, tree, base, row_of(entry), weight, &mut counts.narrow);
                 }
             }
         }
@@ -281,28 +334,39 @@ fn add(
 /// Adds the weight of one row; `base` is its slot × classes.
 #[allow(clippy::too_many_arguments)]
 #[inline(always)]
-fn add_row(
+fn add_row<T: Copy + AddAssign>(
     shape: Shape,
     adding: Adding,
     pass: &Pass,
     tree: &TreePlan,
     base: usize,
     row: &[u8],
-    weight: u32,
-    counts: &mut [u32],
+    weight: T,
+    counts: &mut [T],
 ) {
     let (bins, taken) = (shape.bins, pass.slot_features);
     let base = base + usize::from(row[shape.features]);
-    let counts = &mut counts[base * taken * bins..][..taken * bins];
-    if adding == Adding::Subset {
-        let slot = base / shape.classes;
-        let features = &tree.features[slot * taken..][..taken];
-        for (counts, &feature) in counts.chunks_exact_mut(bins).zip(features) {
-            counts[usize::from(row[usize::from(feature)])] += weight;
+    match adding {
+        Adding::SevenBy32 => {
+            let counts: &mut [T; 7 * 32] = (&mut counts[base * 7 * 32..][..7 * 32]).try_into().expect("7 × 32");
+            let row: &[u8; 8] = row.try_into().expect("8 bytes");
+            for f in 0..7 {
+                counts[32 * f + usize::from(row[f] & 31)] += weight;
+            }
         }
-    } else {
-        for (counts, &bin) in counts.chunks_exact_mut(bins).zip(row) {
-            counts[usize::from(bin)] += weight;
+        Adding::Subset => {
+            let slot = base / shape.classes;
+            let counts = &mut counts[base * taken * bins..][..taken * bins];
+            let features = &tree.features[slot * taken..][..taken];
+            for (counts, &feature) in counts.chunks_exact_mut(bins).zip(features) {
+                counts[usize::from(row[usize::from(feature)])] += weight;
+            }
+        }
+        Adding::AllFeatures => {
+            let counts = &mut counts[base * taken * bins..][..taken * bins];
+            for (counts, &bin) in counts.chunks_exact_mut(bins).zip(row) {
+                counts[usize::from(bin)] += weight;
+            }
         }
     }
 }

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use super::super::block::plane_depth;
 use super::super::grower::{Grower, Pass, PassTree};
-use super::super::paths::{End, PATH_LEVELS, Paths, Step, choose_levels};
-use super::super::simd::RUN;
+use super::super::paths::{ACTIVE_LEVELS, End, PATH_LEVELS, Paths, Step, choose_levels};
+use super::super::simd::{Descent, NO_SLOT, RUN};
 use super::super::{Shape, TreeSpec};
 use super::across::Across;
 
-/// Bytes of bitmaps and bit planes of a block: about half of a second-level cache.
-const BLOCK_BYTES: usize = 512 << 10;
+/// Bytes of a block's rows, bit planes and bitmaps: more than half of a second-level cache.
+const BLOCK_BYTES: usize = 640 << 10;
 
 /// Largest block: 16 K rows, within which a tree's counters are read from a far cache once.
 const MAX_BLOCK_ROWS: usize = 16 << 10;
@@ -66,21 +66,9 @@ pub(super) struct TreePlan {
 pub(super) enum Landing {
     /// The slot × classes of each path.
     Slots(Box<[u32; 128]>),
-    /// Deeper levels: a node from which to walk on.
-    Walk {
-        /// The node of each path.
-        from: Box<[u32; 128]>,
-        /// Steps from there to the pass's level.
-        steps: usize,
-        /// For each node of the tree: where to go next; leaves lead to themselves.
-        nodes: Vec<Step>,
-        /// For each node its slot, or [`NO_SLOT`].
-        slots: Vec<u32>,
-    },
+    /// Deeper levels: the steps from the end of the path down to a slot.
+    Walk(Descent),
 }
-
-/// Marks nodes that are not counted.
-pub(super) const NO_SLOT: u32 = u32::MAX;
 
 impl Plan {
     pub(super) fn new(shape: Shape, grower: &Grower, pass: &Pass) -> Self {
@@ -95,10 +83,7 @@ impl Plan {
         }
         let nodes: Vec<Vec<Step>> = pass.trees.iter().map(|t| grower.trees[t.tree as usize].steps()).collect();
         let level = usize::from(pass.level);
-        // One more level needs no longer path where only one child of each node is counted.
-        let one_more = level == PATH_LEVELS + 1 && pass.trees.iter().all(one_child);
-        let limit = if one_more { level } else { level.min(PATH_LEVELS) };
-        let (levels, tests) = choose_levels(nodes.iter().map(Vec::as_slice), limit);
+        let (levels, tests) = choose_levels(nodes.iter().map(Vec::as_slice), level.min(ACTIVE_LEVELS));
         let index: HashMap<(u8, u8), u32> = tests.iter().zip(0..).map(|(&t, i)| (t, i)).collect();
         let mut pairs: Vec<PairPlan> = Vec::new();
         for (i, (tree, nodes)) in pass.trees.iter().zip(nodes).enumerate() {
@@ -109,7 +94,7 @@ impl Plan {
                 _ => pairs.push(PairPlan { key, trees: vec![plan] }),
             }
         }
-        let bits = tests.len() + shape.features * plane_depth(shape.bins) + 1;
+        let bits = tests.len() + shape.features * plane_depth(shape.bins) + 1 + 8 * shape.stride();
         let block_rows = (BLOCK_BYTES * 8 / bits).clamp(RUN, MAX_BLOCK_ROWS) / RUN * RUN;
         Plan { tests, pairs, across: None, block_rows, adding }
     }
@@ -136,16 +121,25 @@ impl TreePlan {
         let growing = &grower.trees[tree.tree as usize];
         let number = |node: u32| growing.nodes[node as usize].number;
         let slot_of: HashMap<u32, u32> = tree.slots.iter().zip(0..).map(|(s, i)| (s.node, i)).collect();
-        let walk = levels < usize::from(pass.level);
+        let level = usize::from(pass.level);
+        let decided = levels == level;
         // If at most one child of each node is counted, the last decision need not be in the path.
-        let one_child = !walk && levels > 0 && one_child(tree);
+        let one_child = decided && level > 0 && one_child(tree);
+        let active_levels = if one_child { level - 1 } else { levels };
+        let path_levels = active_levels.min(PATH_LEVELS);
+        let walk = path_levels < if one_child { level - 1 } else { level };
         let counted_child = |node: u32| {
             let right = slot_of.get(&(2 * number(node) + 1)).map(|&slot| (true, slot));
             right.or(slot_of.get(&(2 * number(node))).map(|&slot| (false, slot)))
         };
+        // Whether a slot is at or below each node; children come after their parents.
+        let mut leads_on: Vec<bool> = growing.nodes.iter().map(|n| slot_of.contains_key(&n.number)).collect();
+        for (i, step) in nodes.iter().enumerate().rev().filter(|(_, step)| step.inner == 1) {
+            leads_on[i] |= leads_on[step.left as usize] || leads_on[step.left as usize + 1];
+        }
         let end = |node: u32| {
-            if walk {
-                if nodes[node as usize].inner == 1 { End::All } else { End::None }
+            if !decided {
+                if leads_on[node as usize] { End::All } else { End::None }
             } else if one_child {
                 counted_child(node).map_or(End::None, |(right, _)| End::Side { right })
             } else if slot_of.contains_key(&number(node)) {
@@ -154,12 +148,12 @@ impl TreePlan {
                 End::None
             }
         };
-        let paths = Paths::new(&nodes, if one_child { levels - 1 } else { levels }, tests, end);
+        let paths = Paths::new(&nodes, path_levels, active_levels, tests, end);
         let mut places = Box::new([0u32; 1 << PATH_LEVELS]);
         places.iter_mut().zip(&paths.ends).for_each(|(place, &node)| *place = node);
         let landing = if walk {
             let slots = growing.nodes.iter().map(|n| slot_of.get(&n.number).copied().unwrap_or(NO_SLOT)).collect();
-            Landing::Walk { from: places, steps: usize::from(pass.level) - levels, nodes, slots }
+            Landing::Walk(Descent::new(places, level - path_levels, &nodes, slots))
         } else {
             for place in places.iter_mut() {
                 let slot =

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Aligned, Bitmap, CHUNK, LANE_ROWS, LANES, Lanes, Mux, SCORE_ROWS, Votes, WORDS, plain};
+use super::{Aligned, Bitmap, CHUNK, Descent, LANE_ROWS, LANES, Lanes, Mux, SCORE_ROWS, Votes, WORDS, plain};
 use crate::forest::SKIPPED;
 use crate::forest::bagging::{POISSON, PairKey};
 
@@ -23,10 +23,18 @@ from_plain! {
     fn lane_add(width: usize, weights: &[u16], places: &[u16], tables: &mut [Aligned<u16>]);
     fn add_7x32(entries: &[u32], rows: &[[u8; 8]], slots: &[u32; 128], table: &mut [[u16; 224]]) -> u32;
     fn widen(narrow: &mut [u16], wide: &mut [u32]);
+    fn descend(
+        descent: &Descent,
+        entries: &[u32],
+        rows: &[u8],
+        stride: usize,
+        kept: &mut [u32; CHUNK + 16],
+        slots: &mut [u32; CHUNK + 16],
+    ) -> usize;
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
-pub(super) fn planes(rows: &[u8], stride: usize, depth: usize, planes: &mut [u64], valid: &mut [u64]) {
+pub(super) fn planes(rows: &[u8], stride: usize, wanted: &[u8], depth: usize, planes: &mut [u64], valid: &mut [u64]) {
     let words = valid.len();
     let features = stride - 1;
     for (w, valid) in valid.iter_mut().enumerate() {
@@ -34,23 +42,23 @@ pub(super) fn planes(rows: &[u8], stride: usize, depth: usize, planes: &mut [u64
         let rows = &rows[from..((w + 1) * 64 * stride).min(rows.len())];
         if stride == 8 && rows.len() == 512 {
             let columns = transpose(rows.try_into().expect("512 bytes"));
-            for f in 0..7 {
+            for (k, &f) in wanted.iter().enumerate() {
                 for p in 0..depth {
-                    planes[(f * depth + p) * words + w] =
-                        _mm512_test_epi8_mask(columns[f], _mm512_set1_epi8((1u8 << p) as i8));
+                    planes[(k * depth + p) * words + w] =
+                        _mm512_test_epi8_mask(columns[usize::from(f)], _mm512_set1_epi8((1u8 << p) as i8));
                 }
             }
             *valid = _mm512_cmpneq_epi8_mask(columns[7], _mm512_set1_epi8(SKIPPED as i8));
             continue;
         }
         let mut column = [0u8; 64];
-        for f in 0..features {
+        for (k, &f) in wanted.iter().enumerate() {
             for (x, row) in column.iter_mut().zip(rows.chunks_exact(stride)) {
-                *x = row[f];
+                *x = row[usize::from(f)];
             }
             let bytes = bytes(&column);
             for p in 0..depth {
-                planes[(f * depth + p) * words + w] = _mm512_test_epi8_mask(bytes, _mm512_set1_epi8((1u8 << p) as i8));
+                planes[(k * depth + p) * words + w] = _mm512_test_epi8_mask(bytes, _mm512_set1_epi8((1u8 << p) as i8));
             }
         }
         column.fill(SKIPPED);

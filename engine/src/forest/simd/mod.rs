@@ -16,9 +16,11 @@ use super::bagging::PairKey;
 mod aligned;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod descent;
 mod plain;
 
 pub(super) use aligned::Aligned;
+pub(super) use descent::{Descent, NO_SLOT};
 
 /// Which instructions the kernels use. All give the same counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,7 +107,7 @@ pub(super) const RUN_WORDS: usize = RUN / 64;
 /// A bitmap of [`RUN`] rows.
 pub(super) type Bitmap = [u64; RUN_WORDS];
 
-/// What an instruction of a path program reads. Register 0 holds no row; register i + 1 is written by instruction i.
+/// What an instruction of a path program reads. Register 0 holds no row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Operand {
     /// A register, or the bitmap of a test.
@@ -118,6 +120,8 @@ pub(super) struct Operand {
 /// Takes bits of `one` where `select` has ones and of `zero` elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mux {
+    /// Register that is written.
+    pub(super) out: u32,
     pub(super) select: Operand,
     pub(super) one: Operand,
     pub(super) zero: Operand,
@@ -172,6 +176,8 @@ pub(super) struct LaneTest {
     pub(super) bin: [u8; LANES],
     /// 1 for rows above the bin, 0 for those up to it.
     pub(super) right: [u8; LANES],
+    /// For each feature the bin of the lanes that test it, and in the others 255.
+    pub(super) bins: Vec<[u8; LANES]>,
 }
 
 /// Compiles kernels of [`plain`] again for wider instructions and picks by instruction set.
@@ -216,9 +222,10 @@ macro_rules! kernels {
 }
 
 kernels! {
-    /// Bit planes of `rows`: bit p of feature f of row i is bit i % 64 of `planes[(f × depth + p) × words + i / 64]`,
-    /// and rows that are there and not skipped have a bit in `valid`, which has `words` words.
-    fn planes(rows: &[u8], stride: usize, depth: usize, planes: &mut [u64], valid: &mut [u64]);
+    /// Bit planes of the `wanted` features of `rows`: bit p of feature `wanted[k]` of row i is bit i % 64 of
+    /// `planes[(k × depth + p) × words + i / 64]`, and rows that are there and not skipped have a bit in `valid`, which
+    /// has `words` words.
+    fn planes(rows: &[u8], stride: usize, wanted: &[u8], depth: usize, planes: &mut [u64], valid: &mut [u64]);
 
     /// Rows whose number in the `planes` of one feature (lowest plane first, `out.len()` words each) exceeds `bin`.
     fn greater(planes: &[u64], bin: u8, out: &mut [u64]);
@@ -244,6 +251,17 @@ kernels! {
     /// Adds the weights of `entries` (of [`select`]) for rows of 7 features and 32 bins: `table` has 7 × 32 counters
     /// for each slot and class, `slots` the slot × classes of each path. Returns the sum of the weights.
     fn add_7x32(entries: &[u32], rows: &[[u8; 8]], slots: &[u32; 128], table: &mut [[u16; 224]]) -> u32;
+
+    /// Leads the rows of `entries` (of [`select`], of a chunk whose `rows` have `stride` bytes) to their slots. Those that
+    /// have one are listed in `kept`, their slots in `slots`. Returns how many.
+    fn descend(
+        descent: &Descent,
+        entries: &[u32],
+        rows: &[u8],
+        stride: usize,
+        kept: &mut [u32; CHUNK + 16],
+        slots: &mut [u32; CHUNK + 16],
+    ) -> usize;
 
     /// Moves 16-bit counts to 32-bit sums.
     fn widen(narrow: &mut [u16], wide: &mut [u32]);

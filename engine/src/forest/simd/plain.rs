@@ -1,24 +1,34 @@
 //! The kernels in plain Rust: what the others are proved against, and what they are compiled from. What each computes
 //! is said in [`super`].
 
-use super::{Aligned, Bitmap, CHUNK, LANE_ROWS, LANES, Lanes, Mux, RUN_WORDS, SCORE_ROWS, Votes, WORDS, operand};
+use super::{
+    Aligned, Bitmap, CHUNK, Descent, LANE_ROWS, LANES, Lanes, Mux, NO_SLOT, RUN_WORDS, SCORE_ROWS, Votes, WORDS,
+    operand,
+};
 use crate::forest::SKIPPED;
 use crate::forest::bagging::{POISSON, PairKey};
 
 #[inline(always)]
-pub(in crate::forest) fn planes(rows: &[u8], stride: usize, depth: usize, planes: &mut [u64], valid: &mut [u64]) {
+pub(in crate::forest) fn planes(
+    rows: &[u8],
+    stride: usize,
+    wanted: &[u8],
+    depth: usize,
+    planes: &mut [u64],
+    valid: &mut [u64],
+) {
     let words = valid.len();
     let features = stride - 1;
     for (w, valid) in valid.iter_mut().enumerate() {
         let from = (w * 64 * stride).min(rows.len());
         let rows = &rows[from..((w + 1) * 64 * stride).min(rows.len())];
         let mut column = [0u8; 64];
-        for f in 0..features {
+        for (k, &f) in wanted.iter().enumerate() {
             for (x, row) in column.iter_mut().zip(rows.chunks_exact(stride)) {
-                *x = row[f];
+                *x = row[usize::from(f)];
             }
             for p in 0..depth {
-                planes[(f * depth + p) * words + w] = plane_of(&column, p);
+                planes[(k * depth + p) * words + w] = plane_of(&column, p);
             }
         }
         column.fill(SKIPPED);
@@ -60,16 +70,19 @@ pub(in crate::forest) fn greater(planes: &[u64], bin: u8, out: &mut [u64]) {
 
 #[inline(always)]
 pub(in crate::forest) fn run(program: &[Mux], tests: &[u64], stride: usize, registers: &mut [Bitmap]) {
-    for (i, mux) in program.iter().enumerate() {
-        let (before, after) = registers.split_at_mut(i + 1);
-        let select = operand(mux.select, tests, stride, before);
-        let one = operand(mux.one, tests, stride, before);
-        let zero = operand(mux.zero, tests, stride, before);
-        let (one_flip, zero_flip) = (mux.one.flip, mux.zero.flip);
-        let out = &mut after[0];
-        for w in 0..RUN_WORDS {
-            let (one, zero) = (one[w] ^ one_flip, zero[w] ^ zero_flip);
-            out[w] = zero ^ ((zero ^ one) & select[w]);
+    // The register written may be one of those read: eight words at a time.
+    const STEP: usize = 8;
+    for mux in program {
+        for from in (0..RUN_WORDS).step_by(STEP) {
+            let read = |o| -> [u64; STEP] {
+                operand(o, tests, stride, registers)[from..from + STEP].try_into().expect("a step")
+            };
+            let (select, one, zero) = (read(mux.select), read(mux.one), read(mux.zero));
+            let out = &mut registers[mux.out as usize][from..from + STEP];
+            for (w, out) in out.iter_mut().enumerate() {
+                let (one, zero) = (one[w] ^ mux.one.flip, zero[w] ^ mux.zero.flip);
+                *out = zero ^ ((zero ^ one) & select[w]);
+            }
         }
     }
 }
@@ -123,35 +136,48 @@ pub(in crate::forest) fn select(
 pub(in crate::forest) fn lane_weights(lanes: &Lanes, first: u32, rows: &[u8], stride: usize, out: &mut [u16]) {
     let pairs = lanes.width / 2;
     let rows_a_vector = LANES / lanes.width;
-    let mut both = [0u32; LANES / 2];
-    let mut draws = [0u16; LANES];
+    let of_row: [u32; LANES / 2] = std::array::from_fn(|p| (p / pairs) as u32);
     for (v, weights) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
         let row = first.wrapping_add((v * rows_a_vector) as u32);
+        let mut both = [0u32; LANES / 2];
         for (p, both) in both.iter_mut().enumerate() {
-            *both = PairKey { a: lanes.a[p], b: lanes.b[p] }.draws(row.wrapping_add((p / pairs) as u32));
+            *both = PairKey { a: lanes.a[p], b: lanes.b[p] }.draws(row.wrapping_add(of_row[p]));
         }
-        for (draws, both) in draws.as_chunks_mut::<2>().0.iter_mut().zip(both) {
-            *draws = [both as u16, (both >> 16) as u16];
-        }
-        *weights = [0; LANES];
+        let draws = halves(both);
+        let mut sums = [0u16; LANES];
         for t in POISSON {
-            for l in 0..LANES {
-                weights[l] += u16::from(draws[l] >= t);
+            for (sum, &draw) in sums.iter_mut().zip(&draws) {
+                *sum += u16::from(draw >= t);
             }
         }
-        for l in 0..LANES {
-            weights[l] &= lanes.live[l];
+        for ((weight, sum), live) in weights.iter_mut().zip(sums).zip(&lanes.live) {
+            *weight = sum & live;
         }
-        if let Some(test) = &lanes.test {
-            for (i, weights) in weights.chunks_exact_mut(lanes.width).enumerate() {
-                let row = &rows[(v * rows_a_vector + i) * stride..][..stride];
-                for (l, weight) in weights.iter_mut().enumerate() {
-                    let right = row[usize::from(test.feature[l])] > test.bin[l];
-                    *weight &= u16::from(u8::from(right) != test.right[l]).wrapping_sub(1);
-                }
+        let Some(test) = &lanes.test else { continue };
+        // Each feature is compared in all lanes; in lanes that test another feature nothing is above its bin.
+        let mut right = [0u8; LANES];
+        for (f, bins) in test.bins.iter().enumerate() {
+            let value = |i: usize| rows[(v * rows_a_vector + i) * stride + f];
+            let mut values = [value(0); LANES];
+            for i in 1..rows_a_vector {
+                values[i * lanes.width..][..lanes.width].fill(value(i));
             }
+            for ((right, value), bin) in right.iter_mut().zip(values).zip(bins) {
+                *right |= u8::from(value > *bin);
+            }
+        }
+        for ((weight, right), wanted) in weights.iter_mut().zip(right).zip(&test.right) {
+            *weight &= 0u16.wrapping_sub(u16::from(right == *wanted));
         }
     }
+}
+
+/// The lower and the upper half of each number, in turn.
+#[inline(always)]
+fn halves(both: [u32; LANES / 2]) -> [u16; LANES] {
+    let both = both.map(|both| if cfg!(target_endian = "big") { both.rotate_left(16) } else { both });
+    // SAFETY: plain numbers of the same size. Written as shifts, the compiler takes the vector apart.
+    unsafe { std::mem::transmute(both) }
 }
 
 #[inline(always)]
@@ -248,6 +274,31 @@ pub(in crate::forest) fn add_7x32(
         sums[192 + g] = sums[192 + g].wrapping_add(weight);
     }
     sum
+}
+
+#[inline(always)]
+pub(in crate::forest) fn descend(
+    descent: &Descent,
+    entries: &[u32],
+    rows: &[u8],
+    stride: usize,
+    kept: &mut [u32; CHUNK + 16],
+    slots: &mut [u32; CHUNK + 16],
+) -> usize {
+    let mut n = 0;
+    for &entry in entries {
+        let row = &rows[(entry & 511) as usize * stride..][..stride];
+        let mut node = descent.from[(entry >> 9 & 127) as usize];
+        for _ in 0..descent.steps {
+            let word = descent.nodes[node as usize];
+            let right = row[usize::from((word >> 32) as u8)] > (word >> 40) as u8;
+            node = word as u32 + u32::from(right);
+        }
+        let slot = descent.slots[node as usize];
+        (kept[n % CHUNK], slots[n % CHUNK]) = (entry, slot);
+        n += usize::from(slot != NO_SLOT);
+    }
+    n
 }
 
 #[inline(always)]

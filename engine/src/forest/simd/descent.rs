@@ -1,0 +1,34 @@
+//! [`Descent`]: how rows go on from the ends of their paths to their slots.
+
+use super::super::paths::Step;
+
+/// Marks nodes that are not counted.
+pub(in crate::forest) const NO_SLOT: u32 = u32::MAX;
+
+/// From the end of each path some steps down a tree, to a slot or to none.
+#[derive(Debug)]
+pub(in crate::forest) struct Descent {
+    /// The node at the end of each path.
+    pub(super) from: Box<[u32; 128]>,
+    pub(super) steps: usize,
+    /// For each node the left child in bits 0..32, its feature in bits 32..40 and its bin in bits 40..48. A leaf leads to
+    /// itself, as nothing exceeds its bin of 255.
+    pub(super) nodes: Vec<u64>,
+    /// For each node its slot, or [`NO_SLOT`].
+    pub(super) slots: Vec<u32>,
+}
+
+impl Descent {
+    /// # Panics
+    /// If it could lead out of the tree: kernels rely on it.
+    pub(in crate::forest) fn new(from: Box<[u32; 128]>, steps: usize, tree: &[Step], slots: Vec<u32>) -> Self {
+        let len = tree.len() as u32;
+        let word = |step: &Step| {
+            let (feature, bin) = if step.inner == 1 { (step.feature, step.bin) } else { (0, u8::MAX) };
+            assert!(step.left < len && (bin == u8::MAX || step.left + 1 < len), "a child outside the tree");
+            u64::from(step.left) | u64::from(feature) << 32 | u64::from(bin) << 40
+        };
+        assert!(slots.len() == tree.len() && from.iter().all(|&node| node < len), "a path outside the tree");
+        Descent { from, steps, nodes: tree.iter().map(word).collect(), slots }
+    }
+}
