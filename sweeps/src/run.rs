@@ -138,7 +138,9 @@ impl LocalRunner {
         let emitter = Emitter::new(Arc::new(FanOut::new(sinks)), Source::Runner, start);
         emitter.emit(self.started(request));
 
-        emitter.emit(EventKind::PhaseStarted { phase: Phase::Start });
+        // What it took to get here belongs to the start.
+        let kind = EventKind::PhaseStarted { phase: Phase::Start };
+        emitter.pass_on(&RunEvent { elapsed_us: 0, source: Source::Runner, kind });
         let (outcome, failure, error) = match self.launch(request, &dir, &emitter, cancel) {
             Ok(Ending::Finished) => (Outcome::Done, None, None),
             Ok(Ending::Failed(failure)) => (Outcome::Failed, Some(failure.kind), Some(failure.message)),
@@ -224,7 +226,8 @@ impl LocalRunner {
             deadlines: self.options.deadlines,
             start: emitter.start(),
         };
-        let watched = Arc::new(StartWatch { emitter: emitter.clone(), since: Instant::now() });
+        let watched = Arc::new(PhaseWatch::new(emitter.clone()));
+        let phases = watched.clone();
         let fleet = Fleet::start(plan, watched)?;
         let stopper = fleet.stopper();
         thread::scope(|scope| {
@@ -245,6 +248,7 @@ impl LocalRunner {
             });
             let ending = fleet.wait();
             drop(ended);
+            phases.finish();
             Ok(ending)
         })
     }
@@ -266,20 +270,54 @@ impl EventSink for Folding {
     }
 }
 
-/// Passes the fleet's events on, and closes the start phase when the workers are connected.
-struct StartWatch {
+/// Passes the fleet's events on, and tells the phases that no worker sees whole: the start, until a worker begins to
+/// plan, and the record, from the end of the evaluation until all workers are gone. So the phases leave no gap.
+struct PhaseWatch {
     emitter: Emitter,
-    since: Instant,
+    /// Elapsed time and CPU time of this process when the record began, µs.
+    record: Mutex<Option<(u64, u64)>>,
 }
 
-impl EventSink for StartWatch {
-    fn record(&self, event: &RunEvent) {
-        self.emitter.pass_on(event);
-        if let EventKind::MeshConnected { .. } = event.kind {
-            let wall_us = self.since.elapsed().as_micros() as u64;
-            self.emitter.emit(EventKind::PhaseFinished { phase: Phase::Start, wall_us, cpu_us: 0 });
+impl PhaseWatch {
+    fn new(emitter: Emitter) -> Self {
+        PhaseWatch { emitter, record: Mutex::new(None) }
+    }
+
+    fn record_began(&self) -> std::sync::MutexGuard<'_, Option<(u64, u64)>> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All workers are gone.
+    fn finish(&self) {
+        if let Some((elapsed_us, cpu_us)) = self.record_began().take() {
+            let wall_us = self.emitter.elapsed_us() - elapsed_us;
+            let cpu_us = process_cpu_us() - cpu_us;
+            self.emitter.emit(EventKind::PhaseFinished { phase: Phase::Record, wall_us, cpu_us });
         }
     }
+}
+
+impl EventSink for PhaseWatch {
+    fn record(&self, event: &RunEvent) {
+        self.emitter.pass_on(event);
+        match (event.source, &event.kind) {
+            (Source::Worker(_), EventKind::PhaseStarted { phase: Phase::Plan }) => {
+                let (wall_us, cpu_us) = (self.emitter.elapsed_us(), process_cpu_us());
+                self.emitter.emit(EventKind::PhaseFinished { phase: Phase::Start, wall_us, cpu_us });
+            }
+            (Source::Worker(_), EventKind::PhaseFinished { phase: Phase::Evaluate, .. }) => {
+                *self.record_began() = Some((self.emitter.elapsed_us(), process_cpu_us()));
+                self.emitter.emit(EventKind::PhaseStarted { phase: Phase::Record });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// CPU time of this process, µs.
+fn process_cpu_us() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000
 }
 
 /// The outcome a sweep sees; `None` for a record without an end.

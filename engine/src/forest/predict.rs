@@ -49,8 +49,8 @@ struct ScoredTree {
     first_register: usize,
     /// Votes of each node, group by group; of leaves only.
     votes: Vec<Vec<Votes>>,
-    /// Whether some paths end in inner nodes, from which rows walk on.
-    walks: bool,
+    /// Steps from the end of a path down to the deepest leaf.
+    steps_below: usize,
 }
 
 impl Scorer {
@@ -72,10 +72,10 @@ impl Scorer {
         for (tree, steps) in forest.trees.iter().zip(steps) {
             let levels = levels.min(tree.depth());
             let paths = Paths::new(&steps, levels, 0, &index, |_| End::None);
-            let walks = paths.ends.iter().any(|&end| steps[end as usize].inner == 1);
+            let steps_below = tree.depth() - levels;
             let votes = (0..groups).map(|g| tree.nodes.iter().map(|n| group_votes(n, unit, g)).collect()).collect();
             let registers = paths.registers;
-            trees.push(ScoredTree { steps, paths, first_register, votes, walks });
+            trees.push(ScoredTree { steps, paths, first_register, votes, steps_below });
             first_register += registers;
         }
         let tables = (0..groups).map(|group| {
@@ -83,7 +83,7 @@ impl Scorer {
                 let mut tables = Box::new([[Votes::default(); 128]; 4]);
                 for (table, tree) in tables.iter_mut().zip(trees) {
                     // Rows that walk on vote where they end up.
-                    if !tree.walks {
+                    if tree.steps_below == 0 {
                         let votes = tree.paths.ends.iter().map(|&end| tree.votes[group][end as usize]);
                         table.iter_mut().zip(votes).for_each(|(place, votes)| *place = votes);
                     }
@@ -194,17 +194,23 @@ impl Scorer {
                     for (group, sums) in sums.iter_mut().enumerate() {
                         simd::vote(set, &places, &tables[group][i], sums);
                     }
-                    for (tree, places) in four.iter().zip(&places).filter(|(tree, _)| tree.walks) {
-                        for row in 0..count {
-                            let at = (start + from + row) * rows.stride;
-                            let bins = &rows.bytes[at..at + shape.features];
-                            let mut node = tree.paths.ends[usize::from(places[row])] as usize;
-                            while tree.steps[node].inner == 1 {
-                                node = tree.steps[node].next(bins) as usize;
+                    for (tree, places) in four.iter().zip(&places).filter(|(tree, _)| tree.steps_below > 0) {
+                        // All rows take a step before any takes the next, and leaves lead to themselves: nothing waits
+                        // for a jump that cannot be foreseen.
+                        let mut nodes = [0u32; SCORE_ROWS];
+                        let nodes = &mut nodes[..count];
+                        let at = (start + from) * rows.stride;
+                        let bytes = &rows.bytes[at..at + count * rows.stride];
+                        nodes.iter_mut().zip(places).for_each(|(n, &place)| *n = tree.paths.ends[usize::from(place)]);
+                        for _ in 0..tree.steps_below {
+                            for (node, row) in nodes.iter_mut().zip(bytes.chunks_exact(rows.stride)) {
+                                *node = tree.steps[*node as usize].next(row);
                             }
-                            sums.iter_mut()
-                                .zip(&tree.votes)
-                                .for_each(|(sums, votes)| add(&mut sums[row], &votes[node]));
+                        }
+                        for (sums, votes) in sums.iter_mut().zip(&tree.votes) {
+                            for (sums, &node) in sums.iter_mut().zip(&*nodes) {
+                                add(sums, &votes[node as usize]);
+                            }
                         }
                     }
                 }

@@ -2,7 +2,9 @@
 
 use std::arch::x86_64::*;
 
-use super::{Aligned, Bitmap, CHUNK, Descent, LANE_ROWS, LANES, Lanes, Mux, SCORE_ROWS, Votes, WORDS, plain};
+use super::{
+    Aligned, Bitmap, CHUNK, Descent, LANE_ROWS, LANES, Lanes, Mux, RUN_WORDS, SCORE_ROWS, Votes, WORDS, operand, plain,
+};
 use crate::forest::SKIPPED;
 use crate::forest::bagging::{POISSON, PairKey};
 
@@ -18,7 +20,6 @@ macro_rules! from_plain {
 
 from_plain! {
     fn greater(planes: &[u64], bin: u8, out: &mut [u64]);
-    fn run(program: &[Mux], tests: &[u64], stride: usize, registers: &mut [Bitmap]);
     fn draws(key: PairKey, first: u32, out: &mut [u32]);
     fn lane_add(width: usize, weights: &[u16], places: &[u16], tables: &mut [Aligned<u16>]);
     fn add_7x32(entries: &[u32], rows: &[[u8; 8]], slots: &[u32; 128], table: &mut [[u16; 224]]) -> u32;
@@ -31,6 +32,29 @@ from_plain! {
         kept: &mut [u32; CHUNK + 16],
         slots: &mut [u32; CHUNK + 16],
     ) -> usize;
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) fn run(program: &[Mux], tests: &[u64], stride: usize, registers: &mut [Bitmap]) {
+    for mux in program {
+        let select = operand(mux.select, tests, stride, registers).as_chunks::<8>().0;
+        let one = operand(mux.one, tests, stride, registers).as_chunks::<8>().0;
+        let zero = operand(mux.zero, tests, stride, registers).as_chunks::<8>().0;
+        let (flip_one, flip_zero) = (_mm512_set1_epi64(mux.one.flip as i64), _mm512_set1_epi64(mux.zero.flip as i64));
+        // All is read before anything is written: the register written may be one of those read.
+        let chosen: [__m512i; RUN_WORDS / 8] = std::array::from_fn(|k| {
+            // SAFETY: 64 bytes are read from 64, three times.
+            let load = |words: &[u64; 8]| unsafe { _mm512_loadu_si512(words.as_ptr().cast()) };
+            let one = _mm512_xor_si512(load(&one[k]), flip_one);
+            let zero = _mm512_xor_si512(load(&zero[k]), flip_zero);
+            // Bits of the second where the first has ones, of the third elsewhere.
+            _mm512_ternarylogic_epi64::<0xca>(load(&select[k]), one, zero)
+        });
+        for (out, chosen) in registers[mux.out as usize].as_chunks_mut::<8>().0.iter_mut().zip(chosen) {
+            // SAFETY: 64 bytes are written to 64.
+            unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), chosen) };
+        }
+    }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]

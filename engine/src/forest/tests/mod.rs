@@ -1,5 +1,6 @@
 //! Tests over the whole of growing: several counters and owners, groups, siblings, sameness.
 
+mod adversarial;
 mod finished;
 
 use proptest::prelude::*;
