@@ -1,4 +1,5 @@
-//! The time of a run is accounted for: its phases add up to it, its levels to its training, and each thread's share of a
+//! The time of a run is accounted for: its phases add up to it, its levels and the
+//! assembling of the forest to its training, and each thread's share of a
 //! level to the level.
 
 use std::path::Path;
@@ -44,7 +45,11 @@ fn phases_and_levels_add_up() {
 
     let levels: Vec<u64> = state.levels.values().map(|level| level.finished.as_ref().unwrap().wall_us).collect();
     assert_eq!(levels.len(), 6);
-    add_up("the levels of the training", &levels, state.phases[&Phase::Train].wall_us().unwrap());
+    // After the last level the trees are pruned and the forest is hashed.
+    let last = state.levels.values().map(|level| level.finished.as_ref().unwrap().at_us).max().unwrap();
+    let assembled = state.forest.as_ref().unwrap().at_us - last;
+    let parts = [&levels[..], &[assembled]].concat();
+    add_up("the levels of the training", &parts, state.phases[&Phase::Train].wall_us().unwrap());
 
     // Worker 0 tells when a level began and ended; of the others only their own share is known.
     let shares = state.levels.values().map(|level| &level.threads[&(0, 0)]);
