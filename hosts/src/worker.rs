@@ -198,6 +198,7 @@ impl Worker {
             worker: self.welcome.worker,
             cpu_us: usage.cpu_us,
             peak_rss_bytes: usage.peak_rss_bytes,
+            peak_limited_bytes: limits::peak_limited_bytes(),
         });
         self.uplink.say(&Signal::Finished);
         process::exit(exit_code::DONE)

@@ -561,8 +561,12 @@ pub enum EventKind {
         worker: u32,
         /// CPU time, user and system.
         cpu_us: u64,
-        /// Highest resident bytes.
+        /// Highest resident bytes, pages of the program's own file included.
         peak_rss_bytes: u64,
+        /// Highest number of the bytes that its memory limit counts, if it has one: those charged to its cgroup, or its
+        /// private memory under `RLIMIT_DATA`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        peak_limited_bytes: Option<u64>,
     },
     /// A worker died, froze or never came.
     WorkerLost {

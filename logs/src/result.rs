@@ -196,6 +196,9 @@ pub struct WorkerResult {
     pub pinned_cpus: Vec<u32>,
     /// Highest resident bytes of the process.
     pub peak_rss_bytes: u64,
+    /// Highest number of the bytes that its memory limit counts, if it has one and ended as it should.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_limited_bytes: Option<u64>,
     /// CPU seconds, user and system.
     pub cpu_time_sec: f64,
     /// Times it was throttled, if its cgroup tells.
@@ -355,6 +358,7 @@ impl RunResult {
                         enforced_by: worker.enforced_by.clone(),
                         pinned_cpus: worker.pinned_cpus.clone(),
                         peak_rss_bytes: worker.peak_rss_bytes,
+                        peak_limited_bytes: worker.peak_limited_bytes,
                         cpu_time_sec: seconds(worker.cpu_us),
                         throttled: worker.throttled,
                         lost: worker.lost.as_ref().map(|lost| lost.cause.clone()),

@@ -284,11 +284,12 @@ impl RunState {
                     throttled: *throttled,
                 });
             }
-            EventKind::WorkerFinished { worker: index, cpu_us, peak_rss_bytes } => {
+            EventKind::WorkerFinished { worker: index, cpu_us, peak_rss_bytes, peak_limited_bytes } => {
                 let worker = self.workers.entry(*index).or_default();
                 worker.finished_us = Some(at_us);
                 worker.cpu_us = worker.cpu_us.max(*cpu_us);
                 worker.peak_rss_bytes = worker.peak_rss_bytes.max(*peak_rss_bytes);
+                worker.peak_limited_bytes = worker.peak_limited_bytes.max(*peak_limited_bytes);
             }
             EventKind::WorkerLost { worker: index, cause, log } => {
                 let worker = self.workers.entry(*index).or_default();

@@ -193,10 +193,7 @@ impl Group {
     }
 
     pub(super) fn memory_peak(&self) -> Option<u64> {
-        number(&self.dir.join(match self.version {
-            Version::V1 => "memory.max_usage_in_bytes",
-            Version::V2 => "memory.peak",
-        }))
+        memory_peak(self.version, &self.dir)
     }
 
     pub(super) fn oom_kills(&self) -> Option<u64> {
@@ -264,10 +261,7 @@ pub(super) fn effective_cpus(pid: u32) -> Option<f64> {
 
 /// Tightest memory limit on `pid`, in bytes, over its cgroup and those above.
 pub(super) fn effective_memory(pid: u32) -> Option<u64> {
-    tightest(pid, "memory", |version, dir| match version {
-        Version::V2 => number(&dir.join("memory.max")),
-        Version::V1 => number(&dir.join("memory.limit_in_bytes")).filter(|&bytes| bytes < V1_UNLIMITED),
-    })
+    tightest(pid, "memory", memory_limit)
 }
 
 /// Throttled periods of the cgroup of `pid` or of this process, unless that is the root.
@@ -276,6 +270,31 @@ pub(super) fn throttled_of(pid: Option<u32>) -> Option<u64> {
         let dir = own_dir(mount, pid).filter(|dir| *dir != mount.point)?;
         keyed(&dir.join("cpu.stat"), "nr_throttled")
     })
+}
+
+/// Most bytes ever charged to the cgroup of this process, if it is one of ours and limits memory.
+pub(super) fn own_memory_peak() -> Option<u64> {
+    carriers("memory").find_map(|mount| {
+        let dir = own_dir(mount, None).filter(|dir| {
+            let name = dir.file_name().and_then(|name| name.to_str());
+            name.is_some_and(|name| name.starts_with(PREFIX)) && memory_limit(mount.version, dir).is_some()
+        })?;
+        memory_peak(mount.version, &dir)
+    })
+}
+
+fn memory_peak(version: Version, dir: &Path) -> Option<u64> {
+    number(&dir.join(match version {
+        Version::V1 => "memory.max_usage_in_bytes",
+        Version::V2 => "memory.peak",
+    }))
+}
+
+fn memory_limit(version: Version, dir: &Path) -> Option<u64> {
+    match version {
+        Version::V2 => number(&dir.join("memory.max")),
+        Version::V1 => number(&dir.join("memory.limit_in_bytes")).filter(|&bytes| bytes < V1_UNLIMITED),
+    }
 }
 
 fn tightest<T: PartialOrd>(

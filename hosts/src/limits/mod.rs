@@ -170,6 +170,24 @@ pub(crate) fn throttled(pid: Option<u32>) -> Option<u64> {
     cgroup::throttled_of(pid)
 }
 
+/// Highest number of the bytes that this process's memory limit counts: those charged to a cgroup made for it, or its
+/// private memory as of now under `RLIMIT_DATA`; `None` without such a limit.
+///
+/// Resident bytes would not do: they count pages of the program's file, which are charged to whoever read them first.
+pub(crate) fn peak_limited_bytes() -> Option<u64> {
+    cgroup::own_memory_peak().or_else(|| {
+        rustix::process::getrlimit(Resource::Data).current?;
+        private_bytes()
+    })
+}
+
+/// Private writable memory of this process, which `RLIMIT_DATA` counts.
+fn private_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmData:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
 /// `fractal-<runner>-<serial>`: the runner's process id lets a later run recognise what a killed one left.
 fn group_name() -> String {
     static SERIAL: AtomicU32 = AtomicU32::new(0);

@@ -121,6 +121,8 @@ pub struct WorkerState {
     pub samples: Vec<Sample>,
     /// Highest resident bytes it reported.
     pub peak_rss_bytes: u64,
+    /// Highest number of the bytes that its memory limit counts, if it has one and ended as it should.
+    pub peak_limited_bytes: Option<u64>,
     /// CPU time it reported.
     pub cpu_us: u64,
     /// Bytes it exchanged.

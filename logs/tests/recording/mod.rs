@@ -323,7 +323,12 @@ pub(crate) fn recorded_run() -> Vec<RunEvent> {
     run.at(197).runner(EventKind::FileWritten { what: "model".into(), path: "model.json".into(), bytes: 2345 });
     run.at(198).finished(Phase::Record, 2, 1);
     for worker in 0..2 {
-        run.at(200).runner(EventKind::WorkerFinished { worker, cpu_us: 160_000, peak_rss_bytes: 120 << 20 });
+        run.at(200).runner(EventKind::WorkerFinished {
+            worker,
+            cpu_us: 160_000,
+            peak_rss_bytes: 120 << 20,
+            peak_limited_bytes: None,
+        });
     }
     run.at(201).runner(EventKind::RunFinished { outcome: Outcome::Done, failure: None, error: None, wall_us: 201_000 });
     run.events
@@ -610,8 +615,13 @@ fn any_kind() -> BoxedStrategy<EventKind> {
             .boxed(),
         (text(), text()).prop_map(|(code, message)| K::WarningRaised { code, message }).boxed(),
         (text(), text(), n()).prop_map(|(what, path, bytes)| K::FileWritten { what, path, bytes }).boxed(),
-        (small(), n(), n())
-            .prop_map(|(worker, cpu_us, peak_rss_bytes)| K::WorkerFinished { worker, cpu_us, peak_rss_bytes })
+        (small(), n(), n(), proptest::option::of(n()))
+            .prop_map(|(worker, cpu_us, peak_rss_bytes, peak_limited_bytes)| K::WorkerFinished {
+                worker,
+                cpu_us,
+                peak_rss_bytes,
+                peak_limited_bytes,
+            })
             .boxed(),
         (small(), text(), text()).prop_map(|(worker, cause, log)| K::WorkerLost { worker, cause, log }).boxed(),
         (

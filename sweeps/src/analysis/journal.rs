@@ -6,7 +6,8 @@ use fractal_logs::{Phase, RunSpec, RunState, Source, Subset};
 use serde_json::Value;
 
 use super::measured::{
-    Cache, LevelMeasured, Measured, Origin, PartitionMeasured, PhaseMeasured, ThreadMeasured, WorkerMeasured,
+    Cache, LevelMeasured, Measured, ModelMeasured, Origin, PartitionMeasured, PhaseMeasured, ThreadMeasured,
+    WorkerMeasured,
 };
 
 const US: f64 = 1e-6;
@@ -77,6 +78,7 @@ impl Measured {
             threads,
             levels: levels(state),
             partition_list: partitions(state),
+            models: models(state),
             warnings: state.warnings.iter().map(|w| format!("{}: {}", w.code, w.message)).collect(),
             ..Measured::default()
         };
@@ -219,6 +221,7 @@ fn workers(state: &RunState) -> Vec<WorkerMeasured> {
             allowed_cpus: w.allowed_cpus,
             host_cpus: w.host_facts.as_ref().map(|h| h.logical_cpus).filter(|&n| n > 0),
             peak_bytes: w.peak_rss_bytes,
+            peak_limited_bytes: w.peak_limited_bytes,
             cpu_s: seconds(w.cpu_us),
             throttled: w.throttled,
             lost: w.lost.as_ref().map(|l| l.cause.clone()),
@@ -254,12 +257,27 @@ fn threads(state: &RunState) -> Vec<ThreadMeasured> {
         for (&key, share) in &level.threads {
             at(key, &mut |t| {
                 t.busy_s += seconds(share.busy_us);
-                t.cpu_s += seconds(share.cpu_us);
+                t.cpu_s += seconds(share.cpu_us.min(share.busy_us));
                 t.wait_s += seconds(share.waiting_us);
             });
         }
     }
     threads.into_values().collect()
+}
+
+fn models(state: &RunState) -> Vec<ModelMeasured> {
+    let mut models: BTreeMap<(u32, u32), ModelMeasured> = BTreeMap::new();
+    // By trees, depth and fold: the folds of a model come in order.
+    for score in state.fold_scores.values() {
+        let model = models.entry((score.trees, score.depth)).or_insert_with(|| ModelMeasured {
+            trees: score.trees,
+            depth: score.depth,
+            chosen: state.chosen.is_some_and(|(trees, depth, _)| (trees, depth) == (score.trees, score.depth)),
+            ..ModelMeasured::default()
+        });
+        model.folds.push(score.accuracy);
+    }
+    models.into_values().collect()
 }
 
 fn levels(state: &RunState) -> Vec<LevelMeasured> {

@@ -74,7 +74,7 @@ pub struct ThreadMeasured {
     pub read_cpu_s: f64,
     /// Seconds counting and splitting in passes.
     pub busy_s: f64,
-    /// CPU seconds in passes.
+    /// Of these, seconds on a core, at most: the CPU time of a pass also covers its exchange.
     pub cpu_s: f64,
     /// Seconds waiting for other threads in passes.
     pub wait_s: f64,
@@ -126,6 +126,33 @@ pub struct PartitionMeasured {
     pub file: String,
 }
 
+/// One model of a cross-validation's grid.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModelMeasured {
+    /// Its trees.
+    pub trees: u32,
+    /// Their depth.
+    pub depth: u32,
+    /// Accuracy on each fold, by fold.
+    pub folds: Vec<f64>,
+    /// Whether it had the best mean and was trained again on all rows.
+    pub chosen: bool,
+}
+
+impl ModelMeasured {
+    /// Mean accuracy over the folds.
+    pub fn mean(&self) -> f64 {
+        self.folds.iter().sum::<f64>() / self.folds.len().max(1) as f64
+    }
+
+    /// Sample standard deviation of the accuracy over the folds; 0 of fewer than two.
+    pub fn deviation(&self) -> f64 {
+        let (mean, n) = (self.mean(), self.folds.len());
+        let squares: f64 = self.folds.iter().map(|accuracy| (accuracy - mean).powi(2)).sum();
+        if n < 2 { 0.0 } else { (squares / (n - 1) as f64).sqrt() }
+    }
+}
+
 /// One worker.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WorkerMeasured {
@@ -151,6 +178,9 @@ pub struct WorkerMeasured {
     pub host_cpus: Option<u32>,
     /// Peak resident bytes.
     pub peak_bytes: u64,
+    /// Highest number of the bytes that its memory limit counts, if the worker told.
+    #[serde(default)]
+    pub peak_limited_bytes: Option<u64>,
     /// CPU seconds.
     pub cpu_s: f64,
     /// Times throttled, if its cgroup tells.
@@ -250,7 +280,10 @@ pub struct Measured {
     pub levels: Vec<LevelMeasured>,
     /// Its partitions.
     pub partition_list: Vec<PartitionMeasured>,
-    /// (time in seconds, bytes read a second, summed over workers) of the samples taken while loading.
+    /// The models of its cross-validation, fewest trees and shallowest first; empty without one.
+    #[serde(default)]
+    pub models: Vec<ModelMeasured>,
+    /// What the run warned of, `code: message`.
     pub warnings: Vec<String>,
     /// The runner's machine.
     pub host: Option<HostFacts>,
@@ -262,6 +295,20 @@ pub struct Measured {
     pub binary_hash: Option<String>,
     /// The command line.
     pub command: Vec<String>,
+}
+
+impl WorkerMeasured {
+    /// The peak to compare with its memory limit. Resident bytes count pages of the program's file, which no limit
+    /// counts; a cgroup counts cached file pages, which it gives back before it refuses anything: the smaller of both
+    /// is what was needed. `RLIMIT_DATA` counts private memory, resident or not.
+    pub fn peak_against_limit(&self) -> u64 {
+        let by_rlimit = self.enforced_by.as_deref().is_some_and(|by| by.contains("rlimit"));
+        match self.peak_limited_bytes {
+            Some(counted) if by_rlimit => counted,
+            Some(counted) => counted.min(self.peak_bytes),
+            None => self.peak_bytes,
+        }
+    }
 }
 
 impl Measured {
@@ -310,7 +357,7 @@ impl Measured {
         format!("{}:{}", self.origin.name(), config.join(","))
     }
 
-    /// Short name of its cell: `x4 f=0.01`.
+    /// Short name of its cell: `x4 f=0.01`, four workers over a hundredth of the files.
     pub fn label(&self) -> String {
         if self.single_thread_baseline {
             return format!("single thread f={}", self.fraction);

@@ -66,17 +66,15 @@ fn granted(run: &Measured, names: &Names) -> Option<Finding> {
 /// M1: a peak close to the limit, or a failure for memory.
 fn memory(run: &Measured, names: &Names) -> Option<Finding> {
     let oom = run.failure == Some(FailureKind::Oom);
-    let tight = |w: &&WorkerMeasured| Some(w.peak_bytes as f64 / w.granted_memory.or(w.requested_memory)? as f64);
-    let worst = run.worker_list.iter().filter(|w| w.peak_bytes > 0).filter_map(|w| Some((w, tight(&w)?)));
+    let tight =
+        |w: &WorkerMeasured| Some(w.peak_against_limit() as f64 / w.granted_memory.or(w.requested_memory)? as f64);
+    let worst = run.worker_list.iter().filter(|w| w.peak_bytes > 0).filter_map(|w| Some((w, tight(w)?)));
     let worst = worst.max_by(|a, b| a.1.total_cmp(&b.1));
     if oom {
-        let peak = worst.map_or(String::new(), |(w, share)| {
-            format!("; worker {} peaked at {} ({:.0} % of its limit)", w.index, gib(w.peak_bytes), share * 100.0)
-        });
         let error = run.error.clone().unwrap_or_else(|| "it ran out of memory".into());
         return Some(
             Finding::new("M1", Severity::Error, names.run(run))
-                .evidence(format!("{error}{peak}"))
+                .evidence(error)
                 .advice("more memory a worker, more workers, a smaller fraction, or --histogram-budget lower")
                 .about([run])
                 .weight(1.0),
@@ -88,11 +86,11 @@ fn memory(run: &Measured, names: &Names) -> Option<Finding> {
             .evidence(format!(
                 "worker {} peaked at {}, {:.0} % of its limit of {}",
                 w.index,
-                gib(w.peak_bytes),
+                gib(w.peak_against_limit()),
                 share * 100.0,
                 gib(w.granted_memory.or(w.requested_memory).unwrap_or(0))
             ))
-            .number("peak_bytes", w.peak_bytes as f64)
+            .number("peak_bytes", w.peak_against_limit() as f64)
             .number("share", share)
             .advice("the next larger cell will not fit: more memory a worker, or more workers")
             .about([run])
@@ -141,7 +139,7 @@ fn throttled(run: &Measured, names: &Names) -> Option<Finding> {
     })
 }
 
-/// L1: one worker gets through fewer rows a busy second than the others.
+/// L1: one worker gets through fewer rows a busy second than the others, and they wait for it.
 fn straggler(run: &Measured, names: &Names) -> Option<Finding> {
     let mut by_worker: BTreeMap<u32, (f64, f64, f64)> = BTreeMap::new();
     for t in run.threads.iter().filter(|t| t.rows > 0 && t.busy_s > 0.0) {
@@ -155,6 +153,12 @@ fn straggler(run: &Measured, names: &Names) -> Option<Finding> {
     }
     let rates: Vec<(u32, f64, f64)> = by_worker.iter().map(|(&w, s)| (w, s.0 / s.1, s.2 / s.1)).collect();
     let slowest = rates.iter().min_by(|a, b| a.1.total_cmp(&b.1))?;
+    // A worker with few rows is busy with what every pass costs whatever the rows, and its rate says nothing: it is a
+    // straggler only if the others wait for it.
+    let others_busy: Vec<f64> = by_worker.iter().filter(|(w, _)| **w != slowest.0).map(|(_, s)| s.1).collect();
+    if by_worker[&slowest.0].1 < 1.2 * median(&others_busy)? {
+        return None;
+    }
     let of_others = |of: fn(&(u32, f64, f64)) -> f64| {
         median(&rates.iter().filter(|r| r.0 != slowest.0).map(of).collect::<Vec<_>>())
     };
