@@ -10,7 +10,7 @@ use fractal_hosts::host_set::HostSet;
 use fractal_hosts::{Deadlines, Ending, Fleet, LaunchPlan, WorkerPlan, host_facts, host_shape, placement};
 use fractal_logs::{
     Emitter, EventKind, EventSink, FailureKind, FanOut, JournalWriter, Limits, Outcome, Phase, RunDir, RunEvent,
-    RunResult, RunSpec, RunState, Source, Store,
+    RunResult, RunSpec, RunState, Source, Store, Subset,
 };
 
 use crate::build;
@@ -52,6 +52,7 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct LocalRunner {
     program: PathBuf,
+    args: Vec<OsString>,
     /// SHA-256 of this binary, taken before any run's clock starts.
     binary_hash: Option<String>,
     options: Options,
@@ -68,7 +69,13 @@ impl LocalRunner {
             std::env::current_exe().map_err(Error::Program)?
         };
         let binary_hash = build::binary_hash(options.cache.as_deref());
-        Ok(LocalRunner { program, binary_hash, options, last: None })
+        Ok(LocalRunner { program, args: vec![OsString::from("worker")], binary_hash, options, last: None })
+    }
+
+    /// The same with another program as its workers. It must [enter](fractal_hosts::Worker::enter) as a worker with
+    /// [`crate::worker::identity`].
+    pub fn with_workers(self, program: PathBuf, args: Vec<OsString>) -> Self {
+        LocalRunner { program, args, ..self }
     }
 
     /// The fold of all events of the run carried out last, however it ended.
@@ -216,7 +223,7 @@ impl LocalRunner {
         let job = Job { spec: request.spec.clone(), model: dir.model() };
         let plan = LaunchPlan {
             program: self.program.clone(),
-            args: vec![OsString::from("worker")],
+            args: self.args.clone(),
             run_id: request.run_id.clone(),
             build: build::id(),
             spec: serde_json::to_string(&job).expect("a job has only string keys and finite numbers"),
@@ -332,6 +339,7 @@ fn outcome_of(result: &RunResult) -> Option<RunOutcome> {
             model_hash: result.model_hash.clone(),
             peak_rss_bytes: result.workers.values().map(|worker| worker.peak_rss_bytes).max(),
             granted_cores: granted_cores(result),
+            classes: result.subsets.get(&Subset::Train).map(|train| train.classes.len() as u32).filter(|&n| n > 0),
         })),
         Outcome::Failed => Some(RunOutcome::Failed {
             kind: result.failure.unwrap_or(FailureKind::Exit),

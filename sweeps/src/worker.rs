@@ -19,14 +19,17 @@ pub(crate) struct Job {
     pub(crate) model: PathBuf,
 }
 
+/// What a worker of this build says of itself.
+pub fn identity() -> WorkerIdentity {
+    WorkerIdentity { build: build::id(), instruction_set: InstructionSet::detect().name().to_string() }
+}
+
 /// Does a worker's part of a run and ends the process. Everything it has to say goes to its runner or into its log.
 ///
 /// # Errors
 /// Only if this process was not started by a runner.
 pub fn run() -> Result<(), fractal_hosts::Error> {
-    let instruction_set = InstructionSet::detect();
-    let identity = WorkerIdentity { build: build::id(), instruction_set: instruction_set.name().to_string() };
-    let worker = Worker::enter(identity)?;
+    let worker = Worker::enter(identity())?;
     worker.tolerate_panics_while(fractal_engine::dataset::decoding);
     let job: Job = match serde_json::from_str(&worker.welcome().spec) {
         Ok(job) => job,
