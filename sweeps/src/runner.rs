@@ -79,6 +79,9 @@ pub struct RunFigures {
     /// Highest resident bytes of any one worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_rss_bytes: Option<u64>,
+    /// Classes of the label in train.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<u32>,
     /// Cores granted to all workers together, if they were limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub granted_cores: Option<f64>,

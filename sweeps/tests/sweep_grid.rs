@@ -143,6 +143,7 @@ fn everything_a_grid_can_say_is_read() {
 fn mistakes_name_the_file_the_line_the_key_and_what_would_be_right() {
     for (text, line, says) in [
         ("[axes]\nworker = [1]", 2, "unknown key 'worker'; did you mean 'workers'?"),
+        ("[axes]\nhosts = ['a', 'b']", 2, "hosts cannot vary: all workers of a run share this machine"),
         ("name = 'x'\n\n[run]\nrepeat = 3", 4, "unknown key 'repeat' in [run]; did you mean 'repeats'?"),
         ("[axis]\nworkers = [1]", 1, "did you mean 'axes'?"),
         ("[axes]\nworkers = [1,\n  0]", 3, "whole number from 1"),

@@ -147,6 +147,22 @@ fn product(base: &RunSpec, axes: &[(Axis, Vec<AxisValue>)]) -> Result<Vec<RunSpe
 pub fn label(spec: &RunSpec, axes: &[Axis]) -> String {
     let default = [Axis::Workers, Axis::Cores, Axis::Fraction, Axis::Trees, Axis::Depth];
     let axes = if axes.is_empty() { &default[..] } else { axes };
-    let parts: Vec<String> = axes.iter().map(|axis| format!("{axis}={}", axis.show(&axis.get(spec)))).collect();
+    let mut parts: Vec<String> = Vec::new();
+    for axis in axes {
+        // A cross-validation tries its own numbers of trees and depths instead of the spec's.
+        let tried = spec.cross_validation.as_ref().and_then(|wanted| match axis {
+            Axis::Trees => Some(&wanted.trees),
+            Axis::Depth => Some(&wanted.depths),
+            _ => None,
+        });
+        let value = match tried {
+            Some(values) if !values.is_empty() => values.iter().map(u32::to_string).collect::<Vec<_>>().join(","),
+            _ => axis.show(&axis.get(spec)),
+        };
+        parts.push(format!("{axis}={value}"));
+    }
+    if let Some(wanted) = spec.cross_validation.as_ref().filter(|_| !axes.contains(&Axis::Folds)) {
+        parts.push(format!("{}={}", Axis::Folds, wanted.folds));
+    }
     parts.join(" ")
 }

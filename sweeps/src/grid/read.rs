@@ -363,8 +363,15 @@ fn filters(key: &str, value: &Value<'_>) -> Read<Vec<Filter>> {
 }
 
 fn axis_named(key: &str, at: Range<usize>) -> Read<Axis> {
+    if key == "hosts" || key == "host" {
+        return Err((Some(at), NO_HOSTS.to_string()));
+    }
     Axis::named(key).ok_or_else(|| unknown(key, at, "", &Axis::ALL.map(Axis::name)))
 }
+
+/// An axis needs two values, and there is one host set that a run can use.
+const NO_HOSTS: &str = "hosts cannot vary: all workers of a run share this machine (host set 'local'); vary workers and \
+                        cores instead, and run the same grid on another machine under another --name to compare machines";
 
 fn unknown(key: &str, at: Range<usize>, place: &str, known: &[&str]) -> Failure {
     let hint = match near(key, known.iter().copied()) {

@@ -8,8 +8,10 @@ use super::state::{CellRecord, SweepState};
 use crate::grid::{Axis, AxisValue};
 use crate::predict::{Ahead, Band, Basis, DurationPoint, Durations, Memory, MemoryAsk, MemoryPrediction};
 
-/// Classes of the FRACTAL data set; other data are taken to have as many until more is known of them.
-const CLASSES: u32 = 9;
+/// Classes of the FRACTAL data set.
+const FRACTAL_CLASSES: u32 = 9;
+/// Classes of data of which no run has told yet: the fewest there can be, so that the memory predicted is a lower bound.
+const FEWEST_CLASSES: u32 = 2;
 
 /// Models of duration and memory, fitted to the runs of a sweep that are done.
 #[derive(Debug, Default)]
@@ -19,6 +21,8 @@ pub struct Forecast {
     work: Option<Axis>,
     /// Rows of train at fraction 1, by folder of the data.
     rows: HashMap<String, f64>,
+    /// Classes that runs found, by folder of the data.
+    classes: HashMap<String, u32>,
     /// What was measured, by stratum.
     measured: HashMap<String, Measured>,
 }
@@ -32,6 +36,8 @@ struct Measured {
 
 /// Share by which a run may differ from its prediction before it is called an anomaly.
 const ANOMALY: f64 = 0.20;
+/// Seconds by which it must differ too: starting processes takes this much more or less on a machine that does other things.
+const START_UP: f64 = 0.5;
 
 impl Forecast {
     /// Fits to what is done in `sweeps`; the first is the sweep at hand, the others lend their measurements. `axes` are
@@ -46,6 +52,8 @@ impl Forecast {
                 let rows = figures.train_rows as f64 / record.spec.data.fraction;
                 let known = forecast.rows.entry(record.spec.data.root.clone()).or_default();
                 *known = known.max(rows);
+                let classes = forecast.classes.entry(record.spec.data.root.clone()).or_default();
+                *classes = figures.classes.unwrap_or(0).max(*classes);
             }
         }
         let points: Vec<DurationPoint> = records().flat_map(|record| forecast.points(record)).collect();
@@ -84,7 +92,7 @@ impl Forecast {
         }
         let band = self.durations.predict(&ahead).filter(|band| band.basis == Basis::Model)?;
         let off = (band.p50 - seconds).abs();
-        (off > ANOMALY * seconds && off > band.p90 - band.p50).then_some(band.p50)
+        (off > START_UP && off > ANOMALY * seconds && off > band.p90 - band.p50).then_some(band.p50)
     }
 
     /// Predicted seconds of several runs together; `None` if one of them cannot be predicted.
@@ -103,6 +111,18 @@ impl Forecast {
     /// Whether anything is known of the rows that `spec` would read.
     pub fn knows_rows(&self, spec: &RunSpec) -> bool {
         self.rows.contains_key(&spec.data.root)
+    }
+
+    /// Classes of the label: as found by runs over the same data, else as many as there must be.
+    fn classes_of(&self, spec: &RunSpec) -> u32 {
+        let least = match &spec.data.schema {
+            Schema::Fractal => FRACTAL_CLASSES,
+            Schema::Columns { .. } => FEWEST_CLASSES,
+        };
+        match self.classes.get(&spec.data.root) {
+            Some(&found) if found > 0 => found,
+            _ => least,
+        }
     }
 
     fn points<'r>(&'r self, record: &'r CellRecord) -> impl Iterator<Item = DurationPoint> + 'r {
@@ -150,7 +170,7 @@ impl Forecast {
             depth: largest(spec.forest.depth, tried.map(|tried| &tried.depths)),
             features: features as u32,
             bins: spec.forest.bins,
-            classes: CLASSES,
+            classes: self.classes_of(spec),
             histogram_budget: spec.topology.histogram_budget,
             limit: spec.topology.memory,
         }
