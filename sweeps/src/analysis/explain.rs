@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::lint::{Finding, Severity, lint};
-use super::measured::Measured;
+use super::lint::{Finding, Severity, counted, lint};
+use super::measured::{Measured, ModelMeasured};
 use super::scaling::{Metric, slices};
 use super::waterfall::{Cause, Waterfall, secs};
 
@@ -25,12 +25,22 @@ const MOST: usize = 7;
 pub fn explain(runs: &[Measured]) -> Explanation {
     let findings: Vec<Finding> = lint(runs);
     let mut explanation = Explanation { headline: headline(runs), sentences: Vec::new(), lints: Vec::new() };
-    for run in runs.iter().filter(|r| r.error.is_some() && r.failure.is_some() && r.repeat != Some(0)).take(2) {
+    // A failure that a lint quotes is said there, with what to do.
+    let told = |run: &&Measured| {
+        let error = run.error.as_deref().unwrap_or_default();
+        findings.iter().any(|finding| finding.runs.contains(&run.run) && finding.evidence.contains(error))
+    };
+    let failed = runs.iter().filter(|r| r.error.is_some() && r.failure.is_some() && r.repeat != Some(0));
+    for run in failed.filter(|run| !told(run)).take(2) {
         explanation.sentences.push(format!(
             "{} failed: {}.",
             run.label(),
             end(run.error.as_deref().unwrap_or_default())
         ));
+    }
+    for run in runs.iter().filter(|run| run.is_measurement()) {
+        let sentence = cross_validation(run);
+        explanation.sentences.extend(sentence.filter(|sentence| !explanation.sentences.contains(sentence)));
     }
     // One sentence a lint: its weightiest case, and how many more there are.
     let mut by_id: BTreeMap<&'static str, (usize, &Finding, usize)> = BTreeMap::new();
@@ -64,6 +74,30 @@ pub fn explain(runs: &[Measured]) -> Explanation {
     explanation
 }
 
+/// What a cross-validation chose, and whether the choice is clear: its lead over the next model against the standard error
+/// of the mean over the folds.
+fn cross_validation(run: &Measured) -> Option<String> {
+    let chosen = run.models.iter().find(|model| model.chosen)?;
+    let folds = chosen.folds.len();
+    let name = |model: &ModelMeasured| format!("{} trees of depth {}", model.trees, model.depth);
+    let others = run.models.iter().filter(|model| !model.chosen);
+    let next = others.max_by(|a, b| a.mean().total_cmp(&b.mean()));
+    let lead = next.map_or(String::new(), |next| {
+        let lead = chosen.mean() - next.mean();
+        let error = chosen.deviation().hypot(next.deviation()) / (folds.max(1) as f64).sqrt();
+        let verdict = if lead < error { "within the noise of the folds" } else { "beyond the noise of the folds" };
+        format!(", {lead:.4} ahead of {} ({verdict})", name(next))
+    });
+    Some(format!(
+        "{}: over {folds} folds and {} models, {} have the best mean accuracy, {:.4} ± {:.4}{lead}.",
+        run.label(),
+        run.models.len(),
+        name(chosen),
+        chosen.mean(),
+        chosen.deviation()
+    ))
+}
+
 fn end(text: &str) -> &str {
     text.trim_end_matches(['.', ' '])
 }
@@ -81,9 +115,27 @@ fn headline(runs: &[Measured]) -> String {
             format!("{}: {state} in {}", run.label(), secs(run.total_s))
         }
         _ => {
-            let done = runs.iter().filter(|r| r.is_measurement()).count();
-            let curves = slices(runs).iter().filter(|s| s.points.len() > 1).count();
-            format!("{done} of {} runs measured, {curves} curves", runs.len())
+            let done = runs.iter().filter(|r| r.is_measurement()).count() as u64;
+            let warm_ups = runs.iter().filter(|r| r.repeat == Some(0)).count() as u64;
+            let others = runs.len() as u64 - done - warm_ups;
+            let curves = slices(runs).iter().filter(|s| s.points.len() > 1).count() as u64;
+            let mut parts = vec![format!("{} measured", counted(done, "run"))];
+            if warm_ups > 0 {
+                parts.push(counted(warm_ups, "warm-up"));
+            }
+            if others > 0 {
+                parts.push(format!("{others} not done"));
+            }
+            parts.push(counted(curves, "curve"));
+            let key = runs.iter().find(|run| !run.single_thread_baseline).map_or(String::new(), |run| {
+                format!(
+                    " ({} stands for {} over {} of the files)",
+                    run.label(),
+                    counted(run.workers.into(), "worker"),
+                    run.fraction
+                )
+            });
+            format!("{}{key}", parts.join(", "))
         }
     }
 }

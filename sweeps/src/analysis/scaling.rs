@@ -357,6 +357,16 @@ impl Curve {
                 usl.rel_rmse * 100.0,
                 self.axis.name()
             ),
+            UslVerdict::Fits if usl.peak().is_some_and(|peak| self.rows.first().is_some_and(|base| peak <= base.p)) => {
+                format!(
+                    "{}: more {} only make it slower (USL α = {:.3}, β = {:.4}, residuals {:.1} %)",
+                    self.slice,
+                    self.axis.name(),
+                    usl.alpha,
+                    usl.beta,
+                    usl.rel_rmse * 100.0
+                )
+            }
             UslVerdict::Fits => {
                 let peak = usl.peak().map_or(String::new(), |p| format!(", peak near {p:.0} {}", self.axis.name()));
                 let limit = if usl.beta * usl.peak().unwrap_or(1.0) > usl.alpha { "coherency" } else { "contention" };

@@ -245,11 +245,31 @@ pub(crate) fn secs(s: f64) -> String {
     }
 }
 
+/// Several times in one unit, said once: `0.13, 0.11, 0.40 s`.
+pub(crate) fn secs_list(times: &[f64]) -> String {
+    let largest = times.iter().copied().fold(0.0, f64::max);
+    let (scale, unit) = if largest < 0.1 { (1e3, "ms") } else { (1.0, "s") };
+    let digits = match largest * scale {
+        v if v < 10.0 => 2,
+        v if v < 100.0 => 1,
+        _ => 0,
+    };
+    let list: Vec<String> = times.iter().map(|t| format!("{:.digits$}", t * scale)).collect();
+    format!("{} {unit}", list.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::analysis::measured::PhaseMeasured;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_list_of_times_has_one_unit() {
+        assert_eq!(secs_list(&[0.0141, 0.13, 0.4]), "0.01, 0.13, 0.40 s");
+        assert_eq!(secs_list(&[0.0141, 0.0975]), "14.1, 97.5 ms");
+        assert_eq!(secs_list(&[583.2, 674.0]), "583, 674 s");
+    }
 
     fn any_run() -> impl Strategy<Value = Measured> {
         let phase = (0usize..6, 0.0..500.0f64, prop::option::of(0.0..900.0f64));

@@ -15,6 +15,8 @@ use serde::Serialize;
 use super::measured::Measured;
 
 pub use catalogue::{LINTS, Lint, find};
+pub(crate) use machine::gib;
+pub(crate) use work::counted;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -112,7 +114,8 @@ impl Names {
     }
 
     fn run(&self, run: &Measured) -> String {
-        let repeat = run.repeat.filter(|&r| r > 1).map_or(String::new(), |r| format!(" repeat {r}"));
+        // What a cell's typical repeat shows is said of the cell; what befell one run is said of that run.
+        let repeat = run.repeat.filter(|_| !run.is_measurement()).map_or(String::new(), |r| format!(" repeat {r}"));
         self.in_sweep(&run.sweep, &format!("{}{repeat}", run.label()))
     }
 
@@ -122,6 +125,33 @@ impl Names {
             _ => rest.to_string(),
         }
     }
+}
+
+/// Findings of one lint and one severity: said once, with its cases.
+#[derive(Clone, Debug)]
+pub struct Group<'a> {
+    /// The lint.
+    pub lint: &'static Lint,
+    /// How bad.
+    pub severity: Severity,
+    /// Its cases, weightiest first.
+    pub cases: Vec<&'a Finding>,
+}
+
+/// The same findings by lint, in the order of the weightiest case of each.
+pub fn grouped(findings: &[Finding]) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for finding in findings {
+        match groups.iter_mut().find(|group| group.lint.id == finding.id && group.severity == finding.severity) {
+            Some(group) => group.cases.push(finding),
+            None => groups.extend(find(finding.id).map(|lint| Group {
+                lint,
+                severity: finding.severity,
+                cases: vec![finding],
+            })),
+        }
+    }
+    groups
 }
 
 /// All findings over `runs` (one run, a sweep, or several sweeps), worst and weightiest first.

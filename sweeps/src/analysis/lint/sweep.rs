@@ -7,7 +7,7 @@ use crate::analysis::measured::{Cache, Measured, Origin};
 use crate::analysis::order::Moves;
 use crate::analysis::scaling::{Axis, Metric, Point, Slice, slices};
 use crate::analysis::stats::{median, spearman};
-use crate::analysis::waterfall::{Waterfall, secs};
+use crate::analysis::waterfall::{Waterfall, secs, secs_list};
 use crate::predict::{DurationPoint, Durations, Residual};
 
 pub(super) fn lint(runs: &[Measured], names: &Names) -> Vec<Finding> {
@@ -236,11 +236,14 @@ fn unscaled(slice: &Slice<'_>, names: &Names) -> Option<Finding> {
         waterfall.phases.iter().filter(|p| p.unscaled && p.wall_s > matters(&p.name) * total).collect();
     flat.sort_by(|a, b| b.loss.total_cmp(&a.loss));
     let worst = flat.first()?;
-    let series: Vec<String> =
-        slice.points.iter().map(|point| secs(point.typical().phase_s(&worst.name)).replace(" s", "")).collect();
+    let series: Vec<f64> = slice.points.iter().map(|point| point.typical().phase_s(&worst.name)).collect();
     let at: Vec<String> = slice.points.iter().map(|point| format!("x{}", point.p)).collect();
     let others: Vec<&str> = flat[1..].iter().map(|p| p.name.as_str()).collect();
-    let others = if others.is_empty() { String::new() } else { format!("; nor do {}", others.join(", ")) };
+    let others = match others.as_slice() {
+        [] => String::new(),
+        [one] => format!("; nor does {one}"),
+        several => format!("; nor do {}", several.join(", ")),
+    };
     Some(
         Finding::new(
             "U1",
@@ -248,9 +251,9 @@ fn unscaled(slice: &Slice<'_>, names: &Names) -> Option<Finding> {
             names.in_sweep(&last.runs[0].sweep, &format!("{} {}", slice.label, worst.name)),
         )
         .evidence(format!(
-            "{} does not scale: {} s on {} (Karp–Flatt {:.2}), {:.0} % of the run at x{}; it costs {:.2} of the efficiency{others}",
+            "{} takes {} on {} (Karp–Flatt {:.2}), {:.0} % of the run at x{}: it does not scale and costs {:.2} of the efficiency{others}",
             worst.name,
-            series.join(", "),
+            secs_list(&series),
             at.join(", "),
             worst.karp_flatt.unwrap_or(1.0),
             worst.wall_s / total * 100.0,

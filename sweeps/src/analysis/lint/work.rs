@@ -19,8 +19,17 @@ pub(super) fn lint(run: &Measured, names: &Names) -> Vec<Finding> {
     findings
 }
 
+/// `1 partition`, `3 partitions`.
+pub(crate) fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Threads that share the rows: as many as reported in, else as many as were granted.
 fn slots(run: &Measured) -> u64 {
-    run.slots().round().max(1.0) as u64
+    match run.worker_list.iter().map(|worker| u64::from(worker.threads)).sum() {
+        0 => run.slots().round().max(1.0) as u64,
+        threads => threads,
+    }
 }
 
 /// P1: threads without a partition.
@@ -29,12 +38,16 @@ fn too_few_partitions(run: &Measured, names: &Names) -> Option<Finding> {
     (run.partitions > 0 && run.partitions < slots).then(|| {
         let idle = slots - run.partitions;
         Finding::new("P1", Severity::Warning, names.run(run))
-            .evidence(format!("{} partitions for {slots} threads: {idle} threads have no rows", run.partitions))
+            .evidence(format!(
+                "{} for {slots} threads: {} no rows",
+                counted(run.partitions, "partition"),
+                if idle == 1 { "one thread has".into() } else { format!("{idle} threads have") }
+            ))
             .number("partitions", run.partitions as f64)
             .number("threads", slots as f64)
             .advice(format!(
-                "cut smaller partitions (--max-partition, --min-partition) until there are at least {slots}; below that, \
-                 more workers cannot help"
+                "take more files (--fraction) or, where files have several row groups, cut smaller partitions \
+                 (--max-partition), until there are at least {slots}; below that, more workers cannot help"
             ))
             .about([run])
             .weight(idle as f64 / slots as f64)

@@ -5,11 +5,12 @@ mod svg;
 mod tables;
 
 use super::explain::explain;
-use super::lint::{Finding, Severity, find, lint};
+use super::lint::gib;
+use super::lint::{Finding, Severity, grouped, lint};
 use super::measured::Measured;
 use super::scaling::{Axis, Curve, Metric, Slice, slices, weak_scaling};
 use super::waterfall::Cause;
-use svg::{Bar, Chart, Line, Scale, bars, escape, plain};
+use svg::{Bar, Chart, Line, Scale, bars, escape, linear_ticks, plain};
 
 /// The page. `names` are the sweeps it is about; `damaged` lists runs that could not be read.
 pub fn html(names: &[String], runs: &[Measured], damaged: &[String]) -> String {
@@ -33,6 +34,7 @@ pub fn html(names: &[String], runs: &[Measured], damaged: &[String]) -> String {
     page += &memory(runs);
     page += "</div>\n<h2>Lints</h2>\n";
     page += &lints(&findings);
+    page += &tables::cross_validations(runs);
     page += "<h2>Every cell</h2>\n";
     page += &tables::cells(runs, &slices, &findings);
     page += "<h2>How to do it again</h2>\n";
@@ -288,17 +290,35 @@ fn unsigned_zero(value: f64) -> f64 {
 }
 
 fn memory(runs: &[Measured]) -> String {
-    let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
+    // One bar a cell: the highest of its repeats, in the order of the table.
+    let mut cells: Vec<(&Measured, u64)> = Vec::new();
+    for run in runs.iter().filter(|run| run.repeat != Some(0)) {
+        let Some(peak) = run.peak_bytes() else { continue };
+        match cells.iter_mut().find(|(other, _)| other.sweep == run.sweep && other.cell_key() == run.cell_key()) {
+            Some((_, highest)) => *highest = peak.max(*highest),
+            None => cells.push((run, peak)),
+        }
+    }
+    cells.sort_by(|(a, _), (b, _)| {
+        (&a.sweep, a.fraction.to_bits(), a.workers, a.cores).cmp(&(&b.sweep, b.fraction.to_bits(), b.workers, b.cores))
+    });
+    let largest = cells.iter().map(|cell| cell.1).max().unwrap_or(0);
+    let (unit, bytes_of_unit) = if largest < 1 << 30 { ("MiB", 1u64 << 20) } else { ("GiB", 1u64 << 30) };
+    let units = |bytes: u64| bytes as f64 / bytes_of_unit as f64;
     let mut drawn: Vec<Bar> = Vec::new();
     let mut whole: f64 = 0.0;
-    for run in runs.iter().filter(|r| r.repeat.is_none_or(|n| n <= 1)) {
-        let Some(peak) = run.peak_bytes() else { continue };
+    let mut beyond: Option<u64> = None;
+    for (run, peak) in cells {
         let limit = run.worker_list.iter().find_map(|w| w.granted_memory).or(run.memory);
-        whole = whole.max(gib(peak)).max(limit.map_or(0.0, |l| gib(l).min(gib(peak) * 4.0)));
+        whole = whole.max(units(peak));
+        // A limit far off would press all bars together: it is said in words instead.
+        let near = limit.filter(|&limit| limit <= 4 * largest);
+        beyond = beyond.or(limit.filter(|_| near.is_none()));
+        whole = whole.max(near.map_or(0.0, units));
         drawn.push(Bar {
             name: run.label(),
-            parts: vec![("good", gib(peak), format!("peak of the largest worker {:.3} GiB", gib(peak)))],
-            mark: limit.map(|l| (gib(l), format!("limit {:.2} GiB", gib(l)))),
+            parts: vec![("good", units(peak), format!("peak of the largest worker {:.1} {unit}", units(peak)))],
+            mark: near.map(|limit| (units(limit), format!("limit {:.1} {unit}", units(limit)))),
         });
     }
     if drawn.is_empty() {
@@ -306,8 +326,15 @@ fn memory(runs: &[Measured]) -> String {
         let note = if summed { " The peaks these results report are sums over stages (lint M1)." } else { "" };
         return format!("<p class=\"soft\">No worker's peak is on record.{note}</p>\n");
     }
-    let ticks: Vec<(f64, String)> = [0.0, 0.5, 1.0].map(|t| (t * whole, format!("{} GiB", plain(t * whole)))).to_vec();
-    bars("Peak of the largest worker, and its limit (red)", &drawn, whole, &[("good", "peak")], &ticks)
+    let ticks: Vec<(f64, String)> =
+        linear_ticks(whole, 4).into_iter().map(|tick| (tick, format!("{} {unit}", plain(tick)))).collect();
+    let limits = match beyond {
+        Some(limit) => format!("limit {}, beyond this chart", gib(limit)),
+        None if drawn.iter().any(|bar| bar.mark.is_some()) => "its limit in red".to_string(),
+        None => "no limit".to_string(),
+    };
+    let title = format!("Highest resident memory of a worker ({limits})");
+    bars(&title, &drawn, whole, &[("good", "peak of the largest worker")], &ticks)
 }
 
 fn lints(findings: &[Finding]) -> String {
@@ -315,23 +342,28 @@ fn lints(findings: &[Finding]) -> String {
         return "<p>None fired.</p>\n".into();
     }
     let mut text = String::new();
-    for finding in findings {
-        let class = match finding.severity {
+    for group in grouped(findings) {
+        let class = match group.severity {
             Severity::Note => "note",
             Severity::Warning => "warning",
             Severity::Error => "error",
         };
-        let known = find(finding.id);
+        let cases: String = group
+            .cases
+            .iter()
+            .map(|case| format!("<li><b>{}</b>: {}</li>", escape(&case.subject), escape(&case.evidence)))
+            .collect();
+        let mut advice: Vec<&str> = group.cases.iter().map(|case| case.advice.as_str()).collect();
+        // The weightiest case's advice stands for those that differ by a number only.
+        advice.truncate(1);
         text += &format!(
-            "<div class=\"finding {class}\"><p><b>{} {}</b>{} <span class=\"soft\">({})</span></p><p>{}</p><p>→ {}</p>\
-             <p class=\"soft\">{}</p></div>\n",
-            finding.id,
-            escape(known.map_or("", |l| l.name)),
-            escape(&finding.subject),
-            finding.severity.name(),
-            escape(&finding.evidence),
-            escape(&finding.advice),
-            escape(known.map_or("", |l| l.formula))
+            "<div class=\"finding {class}\"><p><b>{} {}</b> <span class=\"soft\">{}; {}</span></p><ul>{cases}</ul>\
+             <p>→ {}</p></div>\n",
+            group.lint.id,
+            escape(group.lint.name),
+            group.severity.name(),
+            escape(group.lint.formula),
+            escape(advice.first().copied().unwrap_or_default()),
         );
     }
     text

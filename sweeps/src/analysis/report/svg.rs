@@ -70,7 +70,7 @@ impl Axis {
 }
 
 /// Round steps: 1, 2 or 5 times a power of ten, at most `most` of them up to `high`.
-fn linear_ticks(high: f64, most: usize) -> Vec<f64> {
+pub(super) fn linear_ticks(high: f64, most: usize) -> Vec<f64> {
     let raw = high / most as f64;
     let power = 10f64.powf(raw.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|s| *s >= raw * 0.999).unwrap_or(power * 10.0);
@@ -93,7 +93,11 @@ pub(super) fn plain(value: f64) -> String {
     match value.abs() {
         v if v >= 100.0 || v == v.round() => format!("{value:.0}"),
         v if v >= 10.0 => format!("{value:.1}"),
-        v if v >= 0.1 => format!("{value:.2}").trim_end_matches('0').trim_end_matches('.').into(),
+        v if v >= 0.001 => {
+            // Two digits that say something: 0.25, 0.05, 0.0123.
+            let digits = (1 - v.log10().floor() as i32).max(2) as usize;
+            format!("{value:.digits$}").trim_end_matches('0').trim_end_matches('.').into()
+        }
         _ => format!("{value:.2e}"),
     }
 }
@@ -320,6 +324,7 @@ mod tests {
         assert_eq!(log_ticks(90.0, 1100.0), [100.0, 200.0, 500.0, 1000.0]);
         assert_eq!(log_ticks(0.01, 100_000.0).len(), 8);
         assert_eq!([0.25, 3.0, 1234.5, 12.34].map(plain), ["0.25", "3", "1234", "12.3"]);
+        assert_eq!([0.05, 0.0123, 0.00412].map(plain), ["0.05", "0.012", "0.0041"]);
     }
 
     #[test]

@@ -88,6 +88,34 @@ pub(super) fn cells(runs: &[Measured], slices: &[Slice<'_>], findings: &[Finding
     format!("<div class=\"scroll\"><table><thead><tr>{heads}</tr></thead><tbody>\n{rows}</tbody></table></div>\n")
 }
 
+/// The models of each run that cross-validated; nothing where none did.
+pub(super) fn cross_validations(runs: &[Measured]) -> String {
+    let mut text = String::new();
+    for run in runs.iter().filter(|run| run.is_measurement() && !run.models.is_empty()) {
+        let folds = run.models.iter().map(|model| model.folds.len()).max().unwrap_or(0);
+        let heads: String = (1..=folds).map(|fold| format!("<th>fold {fold}</th>")).collect();
+        let mut rows = String::new();
+        for model in &run.models {
+            let (open, close) = if model.chosen { ("<b>", "</b>") } else { ("", "") };
+            let scores: String = model.folds.iter().map(|accuracy| format!("<td>{accuracy:.4}</td>")).collect();
+            rows += &format!(
+                "<tr><td>{open}{} trees, depth {}{close}</td><td>{open}{:.4}{close}</td><td>{:.4}</td>{scores}</tr>\n",
+                model.trees,
+                model.depth,
+                model.mean(),
+                model.deviation()
+            );
+        }
+        text += &format!(
+            "<h2>Cross-validation of {}</h2>\n<p>Accuracy on each held-out fold; the best mean (bold) was trained again on all \
+             rows.</p>\n<div class=\"scroll\"><table><thead><tr><th>model</th><th>mean</th><th>deviation</th>{heads}</tr></thead>\
+             <tbody>\n{rows}</tbody></table></div>\n",
+            escape(&run.label())
+        );
+    }
+    text
+}
+
 /// Facts that all runs share, said once; those that differ, listed.
 pub(super) fn reproducibility(runs: &[Measured]) -> String {
     let mut facts: BTreeMap<(u8, String), Vec<String>> = BTreeMap::new();

@@ -105,7 +105,8 @@ fn pairs(a: &Selection, b: &Selection) -> Result<Vec<Pair>> {
 }
 
 fn in_full(c: &Comparison) -> String {
-    let mut text = format!("a  {} ({} runs)\nb  {} ({} runs)\n\n", c.a, c.repeats.0, c.b, c.repeats.1);
+    let runs = |count: usize| format!("{count} run{}", if count == 1 { "" } else { "s" });
+    let mut text = format!("a  {} ({})\nb  {} ({})\n\n", c.a, runs(c.repeats.0), c.b, runs(c.repeats.1));
     if c.config.is_empty() {
         text += &format!("configuration: all {} keys are equal\n", c.equal_keys);
     } else {
@@ -126,16 +127,20 @@ fn in_full(c: &Comparison) -> String {
         if changes.is_empty() {
             continue;
         }
-        text += &format!("\n{title}\n");
+        text += &format!("\n  {title:<34} {:>12} {:>12} {:>12} {:>8}\n", "a", "b", "b − a", "b ÷ a");
         for change in changes {
             let ratio = change.ratio().map_or(String::new(), |r| format!("{r:.2}×"));
-            text += &format!(
-                "  {:<36} {:>16} {:>16} {:>+16.3} {ratio:>8}\n",
-                change.name,
-                figure(change.a),
-                figure(change.b),
-                change.delta()
-            );
+            // Bytes read better with their own unit than all in one.
+            let (name, as_text): (&str, fn(f64) -> String) = match &change.name {
+                name if name.ends_with(", bytes") => (name.trim_end_matches(", bytes"), in_bytes),
+                name if name.starts_with("bytes ") => (name, in_bytes),
+                name => (name, figure),
+            };
+            let delta = change.delta();
+            let sign = if delta < 0.0 { "−" } else { "+" };
+            let delta = if delta == 0.0 { "same".into() } else { format!("{sign}{}", as_text(delta.abs())) };
+            text +=
+                &format!("  {name:<34} {:>12} {:>12} {delta:>12} {ratio:>8}\n", as_text(change.a), as_text(change.b));
         }
     }
     if c.levels.len() > levels.len() {
@@ -154,4 +159,8 @@ fn in_full(c: &Comparison) -> String {
 
 fn figure(value: f64) -> String {
     if value == value.round() { format!("{value:.0}") } else { format!("{value:.3}") }
+}
+
+fn in_bytes(value: f64) -> String {
+    crate::words::bytes(value as u64)
 }

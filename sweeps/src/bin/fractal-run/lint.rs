@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use fractal_sweeps::analysis::lint::{Finding, LINTS, find};
+use fractal_sweeps::analysis::lint::{Finding, LINTS, Severity, find, grouped};
 use fractal_sweeps::analysis::{Measured, lint};
 
 use crate::pick::{From, print, print_json};
@@ -22,6 +22,9 @@ pub(crate) struct LintArgs {
     /// Say nothing of these lints
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
     allow: Vec<String>,
+    /// Print every case of a lint, not only the weightiest
+    #[arg(long)]
+    all: bool,
     /// Print the findings as JSON
     #[arg(long)]
     json: bool,
@@ -50,7 +53,7 @@ pub(crate) fn run(args: LintArgs) -> Result<ExitCode> {
     if args.json {
         print_json(&findings)?;
     } else {
-        print(&as_text(&findings, runs.len()))?;
+        print(&as_text(&findings, &runs, args.all))?;
     }
     let denied = findings.iter().any(|f| deny_all || among(&args.deny, f.id));
     Ok(if denied { ExitCode::from(3) } else { ExitCode::SUCCESS })
@@ -66,15 +69,44 @@ fn known(id: &str) -> Result<&'static fractal_sweeps::analysis::lint::Lint> {
     }
 }
 
-fn as_text(findings: &[Finding], runs: usize) -> String {
+/// Cases of one lint that are printed unless all are asked for.
+const SHOWN: usize = 4;
+
+fn as_text(findings: &[Finding], runs: &[Measured], all: bool) -> String {
     let mut text = String::new();
-    for f in findings {
-        let name = find(f.id).map_or("", |lint| lint.name);
-        text +=
-            &format!("{} {} ({name}) {}\n    {}\n    → {}\n", f.id, f.severity.name(), f.subject, f.evidence, f.advice);
+    for group in grouped(findings) {
+        text += &format!("{} {}: {}\n", group.lint.id, group.severity.name(), group.lint.name);
+        let shown = if all { group.cases.len() } else { SHOWN };
+        let mut advice = "";
+        for case in group.cases.iter().take(shown) {
+            // Advice that is the same for all cases is given once, after the last.
+            if !advice.is_empty() && advice != case.advice {
+                text += &format!("    → {advice}\n");
+            }
+            text += &format!("    {}: {}\n", case.subject, case.evidence);
+            advice = &case.advice;
+        }
+        text += &format!("    → {advice}\n");
+        if let Some(more @ 1..) = group.cases.len().checked_sub(shown) {
+            text += &format!("    and {more} more like it (--all shows {})\n", if more == 1 { "it" } else { "them" });
+        }
     }
-    text + &match findings.len() {
-        0 => format!("{runs} runs: nothing found\n"),
-        n => format!("{runs} runs: {n} findings; `fractal-run lint --explain ID` tells more of one\n"),
+    let looked_at = match runs.len() {
+        1 => "1 run looked at".to_string(),
+        n => format!("{n} runs looked at"),
+    };
+    let count = |severity: Severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let counts: Vec<String> = [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Note, "note")]
+        .into_iter()
+        .map(|(severity, word)| (count(severity), word))
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| format!("{count} {word}{}", if count == 1 { "" } else { "s" }))
+        .collect();
+    text + &match counts.as_slice() {
+        [] => format!("{looked_at}: nothing found\n"),
+        counts => {
+            let more = "`fractal-run lint --explain ID` tells more of one";
+            format!("{looked_at}: {}; {more}\n", counts.join(", "))
+        }
     }
 }

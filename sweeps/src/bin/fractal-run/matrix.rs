@@ -4,8 +4,27 @@ use std::fmt::Write as _;
 
 use fractal_sweeps::sweep::{Cache, CellLine, CurrentRun, SweepStatus};
 
-/// Rows of a matrix beyond which only the counts are shown while the sweep runs.
-const MOST_ROWS: usize = 24;
+/// Room for a matrix: columns and lines of text.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+}
+
+impl Room {
+    /// Paper, a pipe, a file.
+    pub(crate) const ENDLESS: Room = Room { width: usize::MAX, height: usize::MAX };
+
+    /// The terminal on stderr, if there is one.
+    pub(crate) fn of_stderr() -> Room {
+        match rustix::termios::tcgetwinsize(std::io::stderr()) {
+            Ok(size) if size.ws_col > 0 && size.ws_row > 0 => {
+                Room { width: size.ws_col.into(), height: size.ws_row.into() }
+            }
+            _ => Room::ENDLESS,
+        }
+    }
+}
 
 /// One line: `local  running  12/16 done, 1 failed  left 3m20s to 4m10s`.
 pub(crate) fn headline(status: &SweepStatus) -> String {
@@ -49,7 +68,7 @@ pub(crate) fn time_left(status: &SweepStatus) -> String {
 /// Everything: headline, matrix, current run, what is next, warnings.
 pub(crate) fn status_text(status: &SweepStatus) -> String {
     let mut text = format!("{}\n", headline(status));
-    text.push_str(&matrix(status, usize::MAX));
+    text.push_str(&matrix(status, Room::ENDLESS));
     if let Some(current) = &status.current {
         let _ = writeln!(text, "{}", current_line(current));
     }
@@ -75,8 +94,10 @@ pub(crate) fn remarks(status: &SweepStatus) -> String {
             let (outliers, runs) = (time.outliers, time.runs);
             let _ = writeln!(
                 text,
-                "outliers {} ({}): {outliers} of {runs} runs are far from the others",
-                cell.label, cell.cell
+                "outliers {} ({}): {outliers} of {runs} runs {} far from the others",
+                cell.label,
+                cell.cell,
+                if outliers == 1 { "is" } else { "are" }
             );
         }
     }
@@ -126,8 +147,9 @@ pub(crate) fn current_line(current: &CurrentRun) -> String {
     line
 }
 
-/// The cells as a matrix: the axis with the most values across, all others down.
-pub(crate) fn matrix(status: &SweepStatus, width: usize) -> String {
+/// The cells as a matrix: the axis with the most values across, all others down. Where there is little room, column heads
+/// and then cells say less; where there is too little, nothing is drawn, since half a matrix would hide cells.
+pub(crate) fn matrix(status: &SweepStatus, room: Room) -> String {
     let parsed: Vec<Vec<(&str, &str)>> = status.cells.iter().map(|cell| parts(&cell.label)).collect();
     let Some(across) = widest_axis(&parsed) else { return String::new() };
     let mut columns: Vec<&str> = Vec::new();
@@ -140,15 +162,27 @@ pub(crate) fn matrix(status: &SweepStatus, width: usize) -> String {
         let row = row.join(" ");
         places.push((place(&mut rows, row), place(&mut columns, column)));
     }
-    if rows.len() > MOST_ROWS && width != usize::MAX {
+    if rows.len().saturating_add(1) > room.height {
         return String::new();
     }
     let mut grid = vec![vec![String::new(); columns.len()]; rows.len()];
-    for (cell, (row, column)) in status.cells.iter().zip(places) {
-        grid[row][column] = cell_text(cell, status.repeats);
+    for (cell, (row, column)) in status.cells.iter().zip(&places) {
+        grid[*row][*column] = cell_text(cell, status.repeats);
     }
-    let heads: Vec<String> = columns.iter().map(|value| format!("{across}={value}")).collect();
-    let first = rows.iter().map(|row| row.chars().count()).max().unwrap_or(0);
+    let named: Vec<String> = columns.iter().map(|value| format!("{across}={value}")).collect();
+    let bare: Vec<String> = columns.iter().map(|value| value.to_string()).collect();
+    let glyphs: Vec<Vec<String>> =
+        grid.iter().map(|row| row.iter().map(|cell| cell.chars().take(1).collect()).collect()).collect();
+    [("", &named, &grid), (across, &bare, &grid), (across, &bare, &glyphs)]
+        .into_iter()
+        .map(|(corner, heads, cells)| draw(corner, heads, &rows, cells))
+        .find(|text| text.lines().all(|line| line.chars().count() <= room.width))
+        .unwrap_or_default()
+}
+
+/// The text of a matrix with `corner` above its row labels.
+fn draw(corner: &str, heads: &[String], rows: &[String], grid: &[Vec<String>]) -> String {
+    let first = rows.iter().map(|row| row.chars().count()).max().unwrap_or(0).max(corner.chars().count());
     let widths: Vec<usize> = heads
         .iter()
         .enumerate()
@@ -162,11 +196,10 @@ pub(crate) fn matrix(status: &SweepStatus, width: usize) -> String {
         for (cell, width) in cells.iter().zip(&widths) {
             let _ = write!(line, "  {cell:width$}");
         }
-        let line: String = line.trim_end().chars().take(width).collect();
-        let _ = writeln!(text, "{line}");
+        let _ = writeln!(text, "{}", line.trim_end());
     };
-    line("", &heads);
-    for (label, cells) in rows.iter().zip(&grid) {
+    line(corner, heads);
+    for (label, cells) in rows.iter().zip(grid) {
         line(label, cells);
     }
     text
@@ -292,13 +325,25 @@ mod tests {
             ..SweepStatus::default()
         };
         assert_eq!(
-            matrix(&status, usize::MAX),
+            matrix(&status, Room::ENDLESS),
             concat!(
                 "             fraction=0.01  fraction=0.05\n",
                 "  workers=7  ✔ done         ✘ oom\n",
                 "  workers=4  ▶ 0/3          · planned\n",
             )
         );
+        // Little room takes words away, never a cell.
+        let room = |width, height| Room { width, height };
+        assert_eq!(
+            matrix(&status, room(32, 24)),
+            concat!("  fraction   0.01    0.05\n", "  workers=7  ✔ done  ✘ oom\n", "  workers=4  ▶ 0/3   · planned\n")
+        );
+        assert_eq!(
+            matrix(&status, room(23, 24)),
+            concat!("  fraction   0.01  0.05\n", "  workers=7  ✔     ✘\n", "  workers=4  ▶     ·\n")
+        );
+        assert_eq!(matrix(&status, room(22, 24)), "");
+        assert_eq!(matrix(&status, room(80, 2)), "");
     }
 
     #[test]

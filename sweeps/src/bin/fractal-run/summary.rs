@@ -1,5 +1,7 @@
 //! The result of a run as text for a person.
 
+use std::collections::BTreeMap;
+
 use comfy_table::{CellAlignment, Table, presets};
 use fractal_logs::{Phase, RunResult, Subset};
 
@@ -52,6 +54,7 @@ pub(crate) fn text(result: &RunResult) -> String {
         if result.executor_cores == 1 { "" } else { "s" },
     ));
 
+    out.extend(cross_validation(result));
     let mut subsets = table(&["subset", "files", "partitions", "rows", "skipped", "accuracy", "mean IoU"]);
     for (subset, found) in &result.subsets {
         let evaluation = found.evaluation.as_ref();
@@ -73,7 +76,7 @@ pub(crate) fn text(result: &RunResult) -> String {
     if let Some(test) = result.subsets.get(&Subset::Test).or_else(|| result.subsets.get(&Subset::Val))
         && let Some(evaluation) = &test.evaluation
     {
-        let train: std::collections::BTreeMap<i64, u64> =
+        let train: BTreeMap<i64, u64> =
             result.subsets.get(&Subset::Train).map(|train| train.classes.iter().copied().collect()).unwrap_or_default();
         let mut classes = table(&["class (test)", "train rows", "rows", "precision", "recall", "F1", "IoU"]);
         for class in &evaluation.classes {
@@ -127,6 +130,28 @@ pub(crate) fn text(result: &RunResult) -> String {
         out.push(format!("model        {hash}"));
     }
     out.join("\n")
+}
+
+/// The models that were tried, and the one that was then trained on all rows.
+fn cross_validation(result: &RunResult) -> Option<String> {
+    let tried = result.cross_validation.as_ref()?;
+    let mut models: BTreeMap<(u32, u32), Vec<f64>> = BTreeMap::new();
+    for score in &tried.folds {
+        models.entry((score.trees, score.depth)).or_default().push(score.accuracy);
+    }
+    let mut scores = table(&["trees × depth", "folds", "mean accuracy", "lowest", "highest", ""]);
+    for ((trees, depth), folds) in models {
+        let chosen = tried.chosen.is_some_and(|chosen| (chosen.trees, chosen.depth) == (trees, depth));
+        scores.add_row([
+            format!("{trees} × {depth}"),
+            folds.len().to_string(),
+            format!("{:.4}", folds.iter().sum::<f64>() / folds.len() as f64),
+            format!("{:.4}", folds.iter().copied().fold(f64::INFINITY, f64::min)),
+            format!("{:.4}", folds.iter().copied().fold(0.0, f64::max)),
+            if chosen { "best, trained on all rows".into() } else { String::new() },
+        ]);
+    }
+    Some(scores.to_string())
 }
 
 fn limits(limits: fractal_logs::Limits) -> String {

@@ -191,15 +191,11 @@ fn conduct(args: &SweepArgs, name: &str, grid: &Grid, cells: &[Cell], wish: Wish
         () if std::io::stderr().is_terminal() && !args.detached => sweep_screen::Style::Matrix,
         () => sweep_screen::Style::Lines,
     };
-    let screen = Arc::new(Screen::new(style));
     let plan = sweep::dry_run(&args.store, name, grid, cells, &wish)?;
-    screen.say(&format!(
-        "{name}: {} of {} cells to run, {} measured runs",
-        plan.to_run(),
-        cells.len(),
-        plan.queue.len()
-    ));
-    if !plan.queue.is_empty() {
+    let screen = Arc::new(Screen::new(style, plan.queue.len()));
+    screen.say(&format!("{name}: {}", sweep_plan::to_do(&plan)));
+    // One run has no order.
+    if plan.queue.len() > 1 {
         screen.say(&sweep_plan::order_line(&plan, &wish));
     }
     let watcher = screen.clone();

@@ -36,10 +36,17 @@ pub(crate) fn print(plan: &Plan, wish: &Wish, json: bool) -> anyhow::Result<Exit
         writeln!(out, "{}", line.trim_end())?;
     }
     writeln!(out)?;
-    let runs = plan.queue.len();
-    writeln!(out, "{} of {} cells to run, {runs} measured run{}", plan.to_run(), plan.cells.len(), plural(runs))?;
-    writeln!(out, "{}", order_line(plan, wish))?;
+    writeln!(out, "{}", to_do(plan))?;
+    if plan.queue.len() > 1 {
+        writeln!(out, "{}", order_line(plan, wish))?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// `12 of 16 cells to run, 24 measured runs`.
+pub(crate) fn to_do(plan: &Plan) -> String {
+    let (cells, runs) = (plan.cells.len(), plan.queue.len());
+    format!("{} of {cells} cell{} to run, {runs} measured run{}", plan.to_run(), plural(cells), plural(runs))
 }
 
 /// `order balanced: 3 topology changes, 6 workers moved (as written 15, 87); confounding 0.00 (as written 0.98)`.

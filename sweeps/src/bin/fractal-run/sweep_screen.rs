@@ -3,7 +3,7 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use fractal_sweeps::sweep::{
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::matrix;
+use crate::matrix::{self, Room};
 
 /// How much is shown, and to whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +33,17 @@ pub(crate) struct Screen {
     style: Style,
     /// The fold of the events, from which lines take their labels and counts.
     state: Mutex<SweepState>,
+    /// Measured runs that this sitting set out to do, and those that have ended.
+    planned: usize,
+    ended: AtomicUsize,
     bar: ProgressBar,
     stop: Arc<AtomicBool>,
     painter: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Screen {
-    pub(crate) fn new(style: Style) -> Screen {
+    /// For a sitting that sets out to do `planned` measured runs.
+    pub(crate) fn new(style: Style, planned: usize) -> Screen {
         let bar = match style {
             Style::Matrix => {
                 let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
@@ -48,7 +52,15 @@ impl Screen {
             }
             _ => ProgressBar::hidden(),
         };
-        Screen { style, state: Mutex::default(), bar, stop: Arc::default(), painter: Mutex::default() }
+        Screen {
+            style,
+            state: Mutex::default(),
+            planned,
+            ended: AtomicUsize::new(0),
+            bar,
+            stop: Arc::default(),
+            painter: Mutex::default(),
+        }
     }
 
     /// Takes note of a step of the sweep.
@@ -62,7 +74,17 @@ impl Screen {
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.apply(event);
-        if let Some(line) = line(event, &state) {
+        let width = match self.style {
+            Style::Matrix => Room::of_stderr().width,
+            _ => usize::MAX,
+        };
+        // Repeats that --ci adds and retries come on top of what was planned.
+        let measured = matches!(&event.kind, SweepEventKind::RunFinished { cell, run_id, end }
+            if !matches!(end, RunEnd::Interrupted)
+                && state.cell(cell).is_some_and(|cell| cell.runs.iter().any(|run| run.run_id == *run_id && run.repeat > 0)));
+        let ended = self.ended.fetch_add(usize::from(measured), Ordering::SeqCst) + usize::from(measured);
+        let progress = format!("[{ended}/{}]", self.planned.max(ended));
+        if let Some(line) = line(event, &state, &progress, width) {
             drop(state);
             self.say(&line);
         }
@@ -76,7 +98,7 @@ impl Screen {
         let (bar, stop) = (self.bar.clone(), self.stop.clone());
         let painter = std::thread::Builder::new().name("fractal:screen".into()).spawn(move || {
             while !stop.load(Ordering::SeqCst) {
-                bar.set_message(frame(&desk.status()));
+                bar.set_message(frame(&desk.status(), Room::of_stderr()));
                 bar.tick();
                 std::thread::sleep(Duration::from_millis(250));
             }
@@ -122,7 +144,7 @@ impl Screen {
         let text = format!(
             "\n{}\n{}{}{next}record  {}\n",
             matrix::headline(&status),
-            matrix::matrix(&status, usize::MAX),
+            matrix::matrix(&status, Room::of_stderr()),
             matrix::remarks(&status),
             record.display()
         );
@@ -130,17 +152,36 @@ impl Screen {
     }
 }
 
-fn frame(status: &SweepStatus) -> String {
+/// What is redrawn; no line longer than the terminal is wide, since a wrapped one would be redrawn in the wrong place.
+fn frame(status: &SweepStatus, room: Room) -> String {
     let mut frame = format!("{}\n", matrix::headline(status));
-    frame.push_str(&matrix::matrix(status, 200));
+    // The headline, the current run, and a line of what came before.
+    let left = Room { height: room.height.saturating_sub(3), ..room };
+    frame.push_str(&matrix::matrix(status, left));
     if let Some(current) = &status.current {
         frame.push_str(&matrix::current_line(current));
     }
-    frame
+    let cut = |line: &str| line.chars().take(room.width.saturating_sub(1)).collect::<String>();
+    frame.lines().map(cut).collect::<Vec<_>>().join("\n")
+}
+
+/// `parts` as far as they fit into `width`, the first always.
+fn fitting(parts: &[String], width: usize) -> String {
+    let mut line = String::new();
+    for part in parts {
+        if !line.is_empty() && line.chars().count() + 2 + part.chars().count() > width {
+            break;
+        }
+        if !line.is_empty() {
+            line.push_str("  ");
+        }
+        line.push_str(part);
+    }
+    line
 }
 
 /// One line for a step worth one.
-fn line(event: &SweepEvent, state: &SweepState) -> Option<String> {
+fn line(event: &SweepEvent, state: &SweepState, progress: &str, width: usize) -> Option<String> {
     let label = |cell: &str| state.cell(cell).map_or_else(|| cell.to_string(), |cell| cell.label.clone());
     match &event.kind {
         SweepEventKind::RunFinished { cell, run_id, end } => {
@@ -150,22 +191,15 @@ fn line(event: &SweepEvent, state: &SweepState) -> Option<String> {
                 0 => "warm-up".to_string(),
                 repeat => format!("repeat {repeat}/{}", state.repeats.max(repeat)),
             };
-            let (wanted, cells) = (state.repeats.max(1) as usize, state.cells());
-            let done: usize = cells.iter().map(|cell| cell.done().count().min(wanted)).sum();
-            let progress = format!("[{done}/{}]", cells.len() * wanted);
             Some(match end {
                 RunEnd::Done { figures } => {
                     let cold = if run.cache == Cache::Cold { " cold" } else { "" };
-                    let val = figures.val_accuracy.map_or(String::new(), |val| format!("  val {val:.4}"));
-                    let model = figures
-                        .model_hash
-                        .as_ref()
-                        .map_or(String::new(), |hash| format!("  model {}", hash.get(..8).unwrap_or(hash)));
-                    format!(
-                        "{progress} done    {}  {repeat}  {}{cold}{val}{model}",
-                        record.label,
-                        matrix::seconds(figures.total_time_s)
-                    )
+                    let time = matrix::seconds(figures.total_time_s);
+                    let mut parts = vec![format!("{progress} done    {}  {repeat}  {time}{cold}", record.label)];
+                    parts.extend(figures.val_accuracy.map(|val| format!("val {val:.4}")));
+                    let hash = figures.model_hash.as_ref();
+                    parts.extend(hash.map(|hash| format!("model {}", hash.get(..8).unwrap_or(hash))));
+                    fitting(&parts, width)
                 }
                 RunEnd::Failed { kind, error } => {
                     format!("{progress} failed  {}  {repeat}  {}: {error}", record.label, kind_word(*kind))
@@ -174,12 +208,15 @@ fn line(event: &SweepEvent, state: &SweepState) -> Option<String> {
             })
         }
         SweepEventKind::CellSkipped { cell, reason, .. } => Some(format!("skipped {}  {reason}", label(cell))),
-        SweepEventKind::AnomalyFound { cell, run_id, measured_s, predicted_s } => Some(format!(
-            "unusual {}  {run_id} took {}, the other runs predict {}; look at it before you trust it",
-            label(cell),
-            matrix::seconds(*measured_s),
-            matrix::seconds(*predicted_s)
-        )),
+        SweepEventKind::AnomalyFound { cell, run_id, measured_s, predicted_s } => {
+            let line = format!(
+                "unusual {}  it took {}, the other runs predict {}",
+                label(cell),
+                matrix::seconds(*measured_s),
+                matrix::seconds(*predicted_s)
+            );
+            Some(fitting(&[line, format!("look at {run_id} before you trust it")], width))
+        }
         SweepEventKind::WarningRaised { message, .. } => Some(format!("warning {message}")),
         SweepEventKind::SweepPaused => Some("paused".to_string()),
         SweepEventKind::SweepResumed => Some("resumed".to_string()),
