@@ -132,7 +132,17 @@ pub fn slices(runs: &[Measured]) -> Vec<Slice<'_>> {
     for run in runs.iter().filter(|run| run.is_measurement() && run.total_s > 0.0) {
         groups.entry(slice_key(run)).or_default().push(run);
     }
-    let differing = differing_keys(groups.keys());
+    let mut differing = differing_keys(groups.keys());
+    // What follows from the sweep's name need not be said beside it.
+    if differing.contains("sweep") {
+        let mut by_sweep: BTreeMap<Option<&String>, Vec<&BTreeMap<String, String>>> = BTreeMap::new();
+        for key in groups.keys() {
+            by_sweep.entry(key.get("sweep")).or_default().push(key);
+        }
+        let inside: BTreeSet<String> =
+            by_sweep.into_values().flat_map(|keys| differing_keys(keys.iter().copied())).collect();
+        differing.retain(|name| name == "sweep" || name == "engine" || inside.contains(name));
+    }
     let mut slices: Vec<(f64, Slice<'_>)> = groups
         .iter()
         .map(|(key, members)| {

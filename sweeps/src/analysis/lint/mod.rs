@@ -121,7 +121,7 @@ impl Names {
 
     fn in_sweep(&self, sweep: &Option<String>, rest: &str) -> String {
         match sweep {
-            Some(sweep) if self.several => format!("{sweep} {rest}"),
+            Some(sweep) if self.several && !rest.split(' ').any(|word| word == sweep) => format!("{sweep} {rest}"),
             _ => rest.to_string(),
         }
     }

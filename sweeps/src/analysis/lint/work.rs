@@ -45,10 +45,10 @@ fn too_few_partitions(run: &Measured, names: &Names) -> Option<Finding> {
             ))
             .number("partitions", run.partitions as f64)
             .number("threads", slots as f64)
-            .advice(format!(
+            .advice(
                 "take more files (--fraction) or, where files have several row groups, cut smaller partitions \
-                 (--max-partition), until there are at least {slots}; below that, more workers cannot help"
-            ))
+                 (--max-partition), until each thread has one; below that, more workers cannot help",
+            )
             .about([run])
             .weight(idle as f64 / slots as f64)
     })

@@ -50,6 +50,8 @@ const LEFT: f64 = 66.0;
 const RIGHT: f64 = 82.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 44.0;
+/// Characters of a line's name that find room at its end.
+const LONGEST_LABEL: usize = 11;
 
 struct Axis {
     scale: Scale,
@@ -113,11 +115,25 @@ impl Chart {
         let mut svg = String::new();
         self.frame(&mut svg, &x, &y);
         let mut label_places: Vec<f64> = Vec::new();
+        // Names that find no room at the ends of their lines stand in a legend.
+        let long = |line: &Line| line.marks && line.name.chars().count() > LONGEST_LABEL;
+        let legend = if self.lines.iter().any(long) {
+            let items: String = self
+                .lines
+                .iter()
+                .filter(|line| line.marks && !line.name.is_empty())
+                .map(|line| format!("<span><i class=\"{}\"></i>{}</span>", escape(&line.class), escape(&line.name)))
+                .collect();
+            format!("<p class=\"legend\">{items}</p>")
+        } else {
+            String::new()
+        };
         for line in &self.lines {
-            self.line(&mut svg, line, &x, &y, &mut label_places);
+            let labels = (legend.is_empty() || !line.marks).then_some(&mut label_places);
+            self.line(&mut svg, line, &x, &y, labels);
         }
         format!(
-            "<figure><figcaption>{title}</figcaption><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
+            "<figure><figcaption>{title}</figcaption>{legend}<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
              aria-label=\"{title}: {y_name} over {x_name}\">{svg}</svg></figure>\n",
             title = escape(&self.title),
             y_name = escape(&self.y_name),
@@ -200,7 +216,7 @@ impl Chart {
         );
     }
 
-    fn line(&self, svg: &mut String, line: &Line, x: &Axis, y: &Axis, label_places: &mut Vec<f64>) {
+    fn line(&self, svg: &mut String, line: &Line, x: &Axis, y: &Axis, labels: Option<&mut Vec<f64>>) {
         let Some(&(last_x, last_y)) = line.points.last() else { return };
         let path: Vec<String> =
             line.points.iter().map(|p| format!("{:.1},{:.1}", x.place(p.0), y.place(p.1))).collect();
@@ -219,9 +235,7 @@ impl Chart {
                 );
             }
         }
-        if line.name.is_empty() {
-            return;
-        }
+        let Some(label_places) = labels.filter(|_| !line.name.is_empty()) else { return };
         // Names stand at the line's end, moved apart where ends lie close.
         let end = (y.place(last_y) + 4.0).clamp(TOP + 10.0, y.from);
         let free = |at: f64| label_places.iter().all(|other| (at - other).abs() >= 13.0);
@@ -316,6 +330,32 @@ pub(super) fn bars(title: &str, bars: &[Bar], whole: f64, legend: &[(&str, &str)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_names_stand_in_a_legend() {
+        let line = |name: &str| Line {
+            name: name.into(),
+            points: vec![(1.0, 1.0), (2.0, 2.0)],
+            class: "s1".into(),
+            marks: true,
+        };
+        let chart = |name: &str| {
+            Chart {
+                title: "t".into(),
+                x_name: "workers".into(),
+                y_name: "s".into(),
+                x_scale: Scale::Linear,
+                y_scale: Scale::Linear,
+                lines: vec![line("f=0.1"), line(name)],
+                y_at_least: 0.0,
+                unit: "",
+            }
+            .figure()
+        };
+        assert!(chart("f=0.01").contains("class=\"label s1\"") && !chart("f=0.01").contains("legend"));
+        let long = chart("f=0.01 another-sweep");
+        assert!(!long.contains("class=\"label") && long.contains("<i class=\"s1\"></i>f=0.01 another-sweep</span>"));
+    }
 
     #[test]
     fn ticks_are_round_and_few() {
