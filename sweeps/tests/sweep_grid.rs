@@ -307,3 +307,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_page_on_sweeps_shows_a_grid_that_is_one_and_names_every_axis() {
+    let page = include_str!("../../docs/sweeps.md");
+    let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let grid = grid(example);
+    assert_eq!(grid.cells().unwrap().len(), 10);
+    let named = page.split("Axes: ").nth(1).unwrap().split("There is no axis").next().unwrap();
+    let axes: Vec<&str> = named.split('`').skip(1).step_by(2).collect();
+    assert_eq!(axes, Axis::ALL.map(Axis::name));
+}

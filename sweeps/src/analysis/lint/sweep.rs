@@ -251,8 +251,7 @@ fn unscaled(slice: &Slice<'_>, names: &Names) -> Option<Finding> {
             names.in_sweep(&last.runs[0].sweep, &format!("{} {}", slice.label, worst.name)),
         )
         .evidence(format!(
-            "{} takes {} on {} (Karp–Flatt {:.2}), {:.0} % of the run at x{}: it does not scale and costs {:.2} of the efficiency{others}",
-            worst.name,
+            "takes {} on {} (Karp–Flatt {:.2}), {:.0} % of the run at x{}: it does not scale and costs {:.2} of the efficiency{others}",
             secs_list(&series),
             at.join(", "),
             worst.karp_flatt.unwrap_or(1.0),

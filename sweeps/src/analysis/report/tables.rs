@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fractal_logs::Outcome;
 
 use super::svg::{escape, plain};
-use crate::analysis::lint::Finding;
+use crate::analysis::lint::{Finding, gib};
 use crate::analysis::measured::Measured;
 use crate::analysis::scaling::{Metric, Slice};
 
@@ -150,11 +150,22 @@ pub(super) fn reproducibility(runs: &[Measured]) -> String {
             let cores = host.physical_cores.map_or(String::new(), |c| format!(", {c} cores"));
             add(4, "CPU", format!("{}, {} logical CPUs{cores}{sockets}", host.cpu_model, host.logical_cpus));
             add(4, "governor", host.governor.clone().unwrap_or_default());
+            add(4, "load before a run (1 min)", format!("{:.1}", host.load_before));
             add(4, "memory of the host", format!("{:.1} GiB", host.memory_total as f64 / (1u64 << 30) as f64));
         }
         for worker in &run.worker_list {
             add(4, "limits enforced by", worker.enforced_by.clone().unwrap_or_default());
+            let cpus = worker.granted_cpus.map_or("any CPU".to_string(), |cpus| format!("{cpus} CPUs"));
+            let memory = worker.granted_memory.map_or("any memory".to_string(), gib);
+            add(4, "granted to a worker", format!("{cpus} and {memory}"));
         }
+    }
+    // From the first run's start to the last run's end.
+    let start = runs.iter().filter_map(|run| run.started_ms).min();
+    let end = runs.iter().filter_map(|run| Some(run.started_ms? + (run.total_s * 1e3) as u64)).max();
+    let stamp = |ms: u64| jiff::Timestamp::from_millisecond(ms as i64).map_or(String::new(), |at| at.to_string());
+    if let (Some(start), Some(end)) = (start, end) {
+        facts.insert((1, "from first start to last end".into()), vec![stamp(start), stamp(end)]);
     }
     let mut text = String::from("<dl>\n");
     for ((_, name), values) in facts.iter().filter(|(_, values)| !values.is_empty()) {

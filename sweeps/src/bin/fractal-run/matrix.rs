@@ -121,13 +121,17 @@ fn cache(cell: &CellLine) -> Option<Cache> {
     cell.time.as_ref().map(|time| time.cache)
 }
 
-/// `run  workers=7 fraction=0.01  repeat 2  train level 4  18.1 M rows/s  5.2 GiB  00:12 of about 00:25`.
+/// `now   workers=7 fraction=0.01  repeat 2  12s of about 25s  train level 4  18.1 M rows/s  5.2 GiB`: what a narrow terminal
+/// cuts off comes last.
 pub(crate) fn current_line(current: &CurrentRun) -> String {
     let repeat = match current.repeat {
         0 => "warm-up".to_string(),
         repeat => format!("repeat {repeat}"),
     };
-    let mut line = format!("  now   {}  {repeat}", current.label);
+    let mut line = format!("  now   {}  {repeat}  {}", current.label, duration(current.elapsed_s));
+    if let Some(predicted) = current.predicted_s {
+        let _ = write!(line, " of about {}", duration(predicted));
+    }
     if let Some(phase) = &current.phase {
         let _ = write!(line, "  {phase}");
         if let Some(level) = current.level.filter(|_| phase == "train") {
@@ -138,11 +142,7 @@ pub(crate) fn current_line(current: &CurrentRun) -> String {
         let _ = write!(line, "  {:.1} M rows/s", current.rows_per_s / 1e6);
     }
     if current.rss_bytes > 0 {
-        let _ = write!(line, "  {:.2} GiB", current.rss_bytes as f64 / (1u64 << 30) as f64);
-    }
-    let _ = write!(line, "  {}", duration(current.elapsed_s));
-    if let Some(predicted) = current.predicted_s {
-        let _ = write!(line, " of about {}", duration(predicted));
+        let _ = write!(line, "  {}", crate::words::bytes(current.rss_bytes));
     }
     line
 }

@@ -108,8 +108,12 @@ pub(crate) fn text(result: &RunResult) -> String {
     out.push(format!("phases       {}", phases.collect::<Vec<_>>().join(" · ")));
 
     let peak = result.workers.values().map(|worker| worker.peak_rss_bytes).max().unwrap_or(0);
+    // Resident memory counts pages of the program's file, which no limit does.
+    let counted = result.workers.values().filter_map(|worker| worker.peak_limited_bytes).max();
+    let counted = counted.map_or(String::new(), |most| format!(" ({} counted by its limit)", bytes(most)));
     out.push(format!(
-        "machine      {threads} threads, {} CPU s, at most {} resident in a worker, {} exchanged",
+        "machine      {threads} thread{}, {} CPU s, at most {} resident in a worker{counted}, {} exchanged",
+        if threads == 1 { "" } else { "s" },
         (result.cpu_time_sec * 100.0).round() / 100.0,
         bytes(peak),
         bytes(result.exchanged_bytes)

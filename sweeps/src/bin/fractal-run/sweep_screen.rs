@@ -161,7 +161,14 @@ fn frame(status: &SweepStatus, room: Room) -> String {
     if let Some(current) = &status.current {
         frame.push_str(&matrix::current_line(current));
     }
-    let cut = |line: &str| line.chars().take(room.width.saturating_sub(1)).collect::<String>();
+    let cut = |line: &str| {
+        if line.chars().count() < room.width {
+            return line.to_string();
+        }
+        let mut cut: String = line.chars().take(room.width.saturating_sub(2)).collect();
+        cut.push('…');
+        cut
+    };
     frame.lines().map(cut).collect::<Vec<_>>().join("\n")
 }
 
