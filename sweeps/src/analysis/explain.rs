@@ -128,12 +128,8 @@ fn headline(runs: &[Measured]) -> String {
             }
             parts.push(counted(curves, "curve"));
             let key = runs.iter().find(|run| !run.single_thread_baseline).map_or(String::new(), |run| {
-                format!(
-                    " ({} stands for {} over {} of the files)",
-                    run.label(),
-                    counted(run.workers.into(), "worker"),
-                    run.fraction
-                )
+                let files = if run.fraction == 1.0 { "all".into() } else { format!("{} of the", run.fraction) };
+                format!(" ({} stands for {} over {files} files)", run.label(), counted(run.workers.into(), "worker"))
             });
             format!("{}{key}", parts.join(", "))
         }

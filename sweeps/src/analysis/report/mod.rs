@@ -6,7 +6,7 @@ mod tables;
 
 use super::explain::explain;
 use super::lint::gib;
-use super::lint::{Finding, Severity, grouped, lint};
+use super::lint::{Finding, Severity, counted, grouped, lint};
 use super::measured::Measured;
 use super::scaling::{Axis, Curve, Metric, Slice, slices, weak_scaling};
 use super::waterfall::Cause;
@@ -58,11 +58,10 @@ fn summary(runs: &[Measured], slices: &[Slice<'_>], damaged: &[String]) -> Strin
         let Some(cost) = slice.cost() else { continue };
         let verdict = match cost.beaten_by {
             Some(b) => format!(
-                "COST of {}: {} workers × {} cores ({} threads) are the first to beat a single thread without the dataflow ({} s against {} s).",
+                "COST of {}: {} × {} is the first configuration to beat a single thread without the dataflow ({} s against {} s).",
                 slice.label,
-                b.workers,
-                b.cores,
-                plain(b.threads),
+                counted(b.workers.into(), "worker"),
+                counted(b.cores.into(), "thread"),
                 plain(b.seconds),
                 plain(cost.baseline_s)
             ),
