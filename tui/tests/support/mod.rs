@@ -223,7 +223,7 @@ pub(crate) fn events(shape: Shape) -> Vec<RunEvent> {
         add(
             grown + 550_000,
             Source::Worker(w),
-            EventKind::WorkerFinished { worker: w, cpu_us: grown, peak_rss_bytes: 6 << 30 },
+            EventKind::WorkerFinished { worker: w, cpu_us: grown, peak_rss_bytes: 6 << 30, peak_limited_bytes: None },
         );
     }
     let finished =

@@ -194,7 +194,7 @@ pub fn describe(event: &RunEvent) -> Told {
         EventKind::FileWritten { what, path, bytes } => {
             (Weight::Detail, format!("{what} written: {path}, {}", units::bytes(*bytes, false)))
         }
-        EventKind::WorkerFinished { worker, cpu_us, peak_rss_bytes } => (
+        EventKind::WorkerFinished { worker, cpu_us, peak_rss_bytes, .. } => (
             Weight::Detail,
             format!(
                 "worker {worker} finished: CPU {}, peak {}",
