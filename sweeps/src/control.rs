@@ -8,6 +8,7 @@
 //! {"command":"pause"}        {"command":"resume"}       → {"ok":true,"message":"…"}
 //! {"command":"cancel"}       {"command":"cancel","now":true}
 //! {"command":"skip","cell":"9f2c"}
+//! {"command":"rerun","cell":"9f2c"}
 //! {"command":"move","cell":"9f2c","position":0}
 //! {"command":"add","axes":{"workers":["3","6"],"fraction":["0.05"]}}
 //!                                                       → {"ok":false,"error":"one line"} if it cannot be done
@@ -51,6 +52,11 @@ pub enum Request {
     },
     /// Take a cell out, also while it runs.
     Skip {
+        /// Which.
+        cell: String,
+    },
+    /// Run a cell again from scratch, at the end of the queue.
+    Rerun {
         /// Which.
         cell: String,
     },
@@ -217,6 +223,10 @@ pub fn answer(request: Request, desk: &Desk) -> Response {
         }
         Request::Skip { cell } => match desk.skip(&cell) {
             Ok(id) => Response::said(format!("cell {id} is skipped; --rerun {id} runs it after all")),
+            Err(error) => Response::refused(error),
+        },
+        Request::Rerun { cell } => match desk.rerun(&cell) {
+            Ok(runs) => Response::said(format!("{runs} run{} queued again", if runs == 1 { "" } else { "s" })),
             Err(error) => Response::refused(error),
         },
         Request::Move { cell, position } => match desk.move_to(&cell, position) {

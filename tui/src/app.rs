@@ -124,6 +124,8 @@ const NOTICE_MS: u64 = 6_000;
 pub struct App {
     /// Wall clock, milliseconds since the Unix epoch. It comes by message; nobody reads a clock here.
     pub now_ms: u64,
+    /// Seconds by which clocks on the wall are ahead of UTC here.
+    pub utc_offset_s: i32,
     /// Columns and rows.
     pub size: (u16, u16),
     /// Settings in force.
@@ -183,6 +185,7 @@ impl App {
     pub fn new(config: Config, keymap: Keymap, store_root: PathBuf, now_ms: u64) -> App {
         App {
             now_ms,
+            utc_offset_s: 0,
             size: (80, 24),
             theme: config.theme(),
             colourless: false,
@@ -345,6 +348,8 @@ impl App {
             }
             Err(reason) => Loadable::Failed(reason),
         };
+        scaling::refresh(self);
+        sweep::refresh(self);
         self.changed = true;
     }
 

@@ -17,7 +17,7 @@ use fractal_logs::store::{Store, write_atomically};
 use fractal_logs::{EventKind, RunEvent, journal};
 use fractal_sweeps::analysis::records;
 use fractal_sweeps::control::{self, Request};
-use fractal_sweeps::sweep::SweepStatus;
+use fractal_sweeps::sweep::{JOURNAL_FILE as SWEEP_JOURNAL, SweepEvent, SweepStatus};
 
 use crate::config::Config;
 use crate::message::{Command, JournalNews, Message, Target};
@@ -140,11 +140,40 @@ impl Feed {
                     let _ = to.send(Message::Said(answer));
                 });
             }
+            Command::AskInOrder(name, requests) => {
+                let (dir, to) = (self.store.join(name), self.to.clone());
+                spawn("ask", move || {
+                    let answers: Result<Vec<String>, String> = requests
+                        .iter()
+                        .map(|request| {
+                            let response = control::ask(&dir, request)?;
+                            match response.ok {
+                                true => Ok(response.message.unwrap_or_else(|| "done".into())),
+                                false => Err(response.error.unwrap_or_else(|| "refused".into())),
+                            }
+                        })
+                        .collect();
+                    let said = answers.map(|answers| format!("{} changes made", answers.len()));
+                    let _ = to.send(Message::Said(said));
+                });
+            }
             Command::StartSweep(name, arguments) => {
                 let (store, to) = (self.store.clone(), self.to.clone());
                 spawn("start", move || {
                     let outcome = runner::start_sweep(&store, &arguments);
                     let _ = to.send(Message::SweepStarted(name, outcome));
+                });
+            }
+            Command::Plan(arguments) => {
+                let (store, to) = (self.store.clone(), self.to.clone());
+                spawn("plan", move || {
+                    let _ = to.send(Message::Planned(runner::plan(&store, &arguments)));
+                });
+            }
+            Command::Trace(side, path) => {
+                let to = self.to.clone();
+                spawn("trace", move || {
+                    let _ = to.send(Message::Trace(side, trace(&path)));
                 });
             }
             Command::RunTool(arguments) => {
@@ -154,6 +183,8 @@ impl Feed {
                 });
             }
             Command::Write(path, content) => {
+                // A folder that cannot be made shows in the error of the write itself.
+                let _ = path.parent().map(fs::create_dir_all);
                 let written = write_atomically(&path, &content)
                     .map(|()| format!("written: {}", path.display()))
                     .map_err(|error| error.to_string());
@@ -288,14 +319,51 @@ fn follow(path: &Path, number: u64, to: &Sender<Message>, followed: &AtomicU64) 
     }
 }
 
+/// Resident bytes of the largest worker at each sample of a journal, by seconds.
+fn trace(path: &Path) -> Result<Vec<(f64, f64)>, String> {
+    let mut resident: BTreeMap<Option<u32>, u64> = BTreeMap::new();
+    let mut samples = Vec::new();
+    let read = journal::read_each(path, |event| {
+        if let EventKind::WorkerSampled { rss_bytes, .. } = event.kind {
+            resident.insert(event.source.worker(), rss_bytes);
+            let most = resident.values().copied().max().unwrap_or(0);
+            samples.push((event.elapsed_us as f64 * 1e-6, most as f64));
+        }
+    });
+    match read {
+        Ok(_) => Ok(samples),
+        Err(_) if !path.exists() => Err("no journal: an imported result has none".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The steps of a sweep, if its journal is longer than `known` bytes; a line that cannot be read is left out.
+fn sweep_steps(dir: &Path, known: &mut u64) -> Option<Vec<SweepEvent>> {
+    let path = dir.join(SWEEP_JOURNAL);
+    let length = fs::metadata(&path).ok()?.len();
+    if length == *known {
+        return None;
+    }
+    let text = fs::read(&path).ok()?;
+    *known = length;
+    Some(String::from_utf8_lossy(&text).lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
+
 fn watch_sweep(store: &Path, to: &Sender<Message>, sweep: &Mutex<Option<String>>, stopped: &AtomicBool) {
+    let mut known = (String::new(), 0);
     while !stopped.load(Ordering::Relaxed) {
         let start = Instant::now();
         let name = sweep.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
-        if let Some(name) = name
-            && to.send(Message::Sweep(name.clone(), sweep_status(store, &name))).is_err()
-        {
-            return;
+        if let Some(name) = name {
+            if known.0 != name {
+                known = (name.clone(), 0);
+            }
+            let steps = sweep_steps(&store.join(&name), &mut known.1);
+            let steps = steps.map(|steps| Message::SweepSteps(name.clone(), Arc::new(steps)));
+            let status = Message::Sweep(name.clone(), sweep_status(store, &name));
+            if steps.into_iter().chain([status]).any(|message| to.send(message).is_err()) {
+                return;
+            }
         }
         thread::sleep(SWEEP_EVERY.max(start.elapsed() * 100));
     }

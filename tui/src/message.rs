@@ -7,7 +7,7 @@ use fractal_logs::RunEvent;
 use fractal_logs::journal::Skipped;
 use fractal_sweeps::analysis::records::Selection;
 use fractal_sweeps::control::Request;
-use fractal_sweeps::sweep::SweepStatus;
+use fractal_sweeps::sweep::{SweepEvent, SweepStatus};
 
 use crate::config::Config;
 use crate::keymap::Key;
@@ -32,6 +32,12 @@ pub enum Message {
     Journal(u64, JournalNews),
     /// A sweep as its runner, or else its journal, has it.
     Sweep(String, Result<Box<SweepStatus>, String>),
+    /// All steps of a sweep, by its journal; comes whenever there are more.
+    SweepSteps(String, Arc<Vec<SweepEvent>>),
+    /// What a sweep would do: a cell a line as JSON, and what it costs in all.
+    Planned(Result<(Vec<String>, Vec<String>), String>),
+    /// Seconds and bytes of the largest worker over a run (`name/id`).
+    Trace(String, Result<Vec<(f64, f64)>, String>),
     /// The runs of a sweep, measured.
     Runs(String, Result<Arc<Selection>, String>),
     /// Something that was asked for is done, or why not. One line.
@@ -132,8 +138,14 @@ pub enum Command {
     LoadRuns(String),
     /// Ask the runner of a sweep to do something.
     Ask(String, Request),
+    /// Ask the runner of a sweep to do several things, one after the other; a refusal ends it.
+    AskInOrder(String, Vec<Request>),
     /// Start `fractal-run sweep` with these arguments, detached; the name is the sweep's.
     StartSweep(String, Vec<String>),
+    /// Ask `fractal-run sweep` with these arguments what it would do, without doing it.
+    Plan(Vec<String>),
+    /// Read the memory of a run (`name/id`) over time from its journal.
+    Trace(String, PathBuf),
     /// Put a text on the clipboard (OSC 52).
     Copy(String),
     /// Write a file.

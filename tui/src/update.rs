@@ -30,7 +30,21 @@ pub fn update(app: &mut App, message: Message) -> Vec<Command> {
                 Message::Store(listing) => stored(app, listing),
                 Message::Sweep(name, status) => swept(app, name, status),
                 Message::Runs(name, runs) => {
+                    compare::take_runs(app, &name, &runs);
+                    scaling::take_beside(app, &name, &runs);
                     app.take_runs(name, runs);
+                    Vec::new()
+                }
+                Message::SweepSteps(name, steps) => {
+                    sweep::take_steps(app, &name, &steps);
+                    Vec::new()
+                }
+                Message::Planned(plan) => {
+                    sweep::planned(app, plan);
+                    Vec::new()
+                }
+                Message::Trace(side, trace) => {
+                    compare::take_trace(app, side, trace);
                     Vec::new()
                 }
                 Message::Said(Ok(text)) => said(app, Tone::Good, text),
@@ -140,6 +154,8 @@ fn swept(app: &mut App, name: String, status: Result<Box<fractal_sweeps::sweep::
         Err(reason) => Loadable::Failed(reason),
     };
     let after = done(&sweep.status);
+    sweep::refresh(app);
+    let Some(sweep) = &app.sweep else { return Vec::new() };
     let mut commands = Vec::new();
     let current = sweep.status.ready().and_then(|status| status.current.as_ref()).map(|run| run.run_id.clone());
     if let Some(id) = current

@@ -313,6 +313,30 @@ impl Desk {
         Ok(cell)
     }
 
+    /// Runs a cell again from scratch: its earlier runs do not count any more, and all its repeats go to the end of the
+    /// queue. Returns how many.
+    ///
+    /// # Errors
+    /// One line if there is no such cell, it runs now, or the journal cannot be written.
+    pub fn rerun(&self, typed: &str) -> Result<usize, String> {
+        let mut inner = self.lock();
+        let cell = inner.state.find(&self.name, typed).map_err(|error| error.to_string())?;
+        let (id, planned) = (cell.id.clone(), Cell { id: cell.id.clone(), spec: cell.spec.clone(), label: cell.label.clone() });
+        if inner.current.as_ref().is_some_and(|current| current.run.cell == id) {
+            return Err(format!("cell {id} is running now; it can be run again once it ended"));
+        }
+        let reopened = SweepEventKind::CellReopened { cell: id.clone(), keep_done: false };
+        self.record(&mut inner, vec![reopened]).map_err(|error| error.to_string())?;
+        inner.queue.retain(|queued| queued.cell != id);
+        if !inner.selected.iter().any(|cell| cell.id == id) {
+            inner.selected.push(planned);
+        }
+        let repeats = self.wish.settings.repeats;
+        inner.queue.extend((1..=repeats).map(|repeat| Queued { cell: id.clone(), repeat }));
+        self.changed.notify_all();
+        Ok(repeats as usize)
+    }
+
     /// Moves the queued runs of a cell together to a place in the queue, 0 = next. Returns how many were moved.
     ///
     /// # Errors

@@ -35,6 +35,23 @@ pub(super) fn start_sweep(store: &Path, arguments: &[String]) -> Result<String, 
     }
 }
 
+/// What a sweep would do: a cell a line as JSON; and what it costs in all, as a person reads it.
+pub(super) fn plan(store: &Path, arguments: &[String]) -> Result<(Vec<String>, Vec<String>), String> {
+    let output = command(store)?
+        .arg("sweep")
+        .args(arguments)
+        .args(["--dry-run", "--json"])
+        .output()
+        .map_err(|error| format!("fractal-run cannot be started: {error}"))?;
+    let lines = |bytes: &[u8]| -> Vec<String> {
+        String::from_utf8_lossy(bytes).lines().map(str::to_string).filter(|line| !line.trim().is_empty()).collect()
+    };
+    match output.status.success() {
+        true => Ok((lines(&output.stdout), lines(&output.stderr))),
+        false => Err(last_line(&String::from_utf8_lossy(&output.stderr))),
+    }
+}
+
 /// Runs another subcommand to its end.
 pub(super) fn run_tool(store: &Path, arguments: &[String]) -> Result<String, String> {
     let output =
