@@ -18,6 +18,7 @@ use ratatui::crossterm::terminal::{
     Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use ratatui::crossterm::{cursor, execute};
+use rustix::event::{PollFd, PollFlags};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 
 use crate::app::App;
@@ -88,6 +89,21 @@ impl Signals {
     }
 }
 
+/// Ends the program when its terminal is gone. crossterm reads a terminal that hung up over and over without coming back
+/// to the loop, so a thread waits for the hang-up; until then it costs nothing.
+fn end_with_the_terminal() -> io::Result<()> {
+    let wait = || {
+        let stdin = io::stdin();
+        // No flags: the kernel tells of a hang-up whether asked or not.
+        let mut watched = [PollFd::new(&stdin, PollFlags::empty())];
+        while rustix::event::poll(&mut watched, None).is_err_and(|error| error == rustix::io::Errno::INTR) {}
+        // Time for the loop to end by the signal that comes with it.
+        std::thread::sleep(Duration::from_secs(1));
+        std::process::exit(128 + SIGHUP);
+    };
+    std::thread::Builder::new().name("tui:hang-up".into()).spawn(wait).map(drop)
+}
+
 /// Runs the app on the terminal until it ends; the exit code.
 ///
 /// # Errors
@@ -95,6 +111,7 @@ impl Signals {
 pub fn run(mut app: App, first: Vec<Command>) -> io::Result<u8> {
     restore_on_panic();
     let signals = Signals::listen()?;
+    end_with_the_terminal()?;
     enter(app.mouse)?;
     let guard = Guard;
     let outcome = watch(&mut app, first, &signals);

@@ -217,6 +217,21 @@ fn signals_leave_a_clean_terminal() {
 }
 
 #[test]
+fn a_terminal_that_vanishes_takes_the_viewer_with_it() {
+    let folder = folder();
+    let mut screen = Screen::start(folder.path(), &[&sample()], &[]);
+    screen.shows("Phases");
+    let Screen { master, writer, mut child, .. } = screen;
+    // The reading thread holds the last handle, and lets go of it with its next bytes.
+    drop((master, writer));
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "the viewer goes on without a terminal");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
 fn ctrl_c_quits_and_capital_q_keeps_the_last_frame() {
     let folder = folder();
     let mut screen = Screen::start(folder.path(), &[&sample()], &[]);

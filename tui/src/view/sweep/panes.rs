@@ -255,7 +255,6 @@ impl Shown<'_> {
 
     fn events(&self, frame: &mut Frame<'_>, area: Rect) {
         let app = self.app;
-        let theme = app.theme;
         let focused = self.is_focused(Pane::Events);
         let inner = view::pane(frame, area, app, "Events of the sweep", "", focused);
         let steps = &app.sweep_state.steps;
