@@ -221,9 +221,11 @@ fn a_terminal_that_vanishes_takes_the_viewer_with_it() {
     let folder = folder();
     let mut screen = Screen::start(folder.path(), &[&sample()], &[]);
     screen.shows("Phases");
-    let Screen { master, writer, mut child, .. } = screen;
-    // The reading thread holds the last handle, and lets go of it with its next bytes.
-    drop((master, writer));
+    let Screen { master, mut writer, mut child, output, .. } = screen;
+    drop((master, output));
+    // The reading thread holds the last handle; nobody listens to it, so it lets go with the next bytes.
+    writer.write_all(b"?").unwrap();
+    drop(writer);
     let deadline = Instant::now() + PATIENCE;
     while child.try_wait().unwrap().is_none() {
         assert!(Instant::now() < deadline, "the viewer goes on without a terminal");

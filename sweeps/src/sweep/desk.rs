@@ -321,7 +321,8 @@ impl Desk {
     pub fn rerun(&self, typed: &str) -> Result<usize, String> {
         let mut inner = self.lock();
         let cell = inner.state.find(&self.name, typed).map_err(|error| error.to_string())?;
-        let (id, planned) = (cell.id.clone(), Cell { id: cell.id.clone(), spec: cell.spec.clone(), label: cell.label.clone() });
+        let (id, planned) =
+            (cell.id.clone(), Cell { id: cell.id.clone(), spec: cell.spec.clone(), label: cell.label.clone() });
         if inner.current.as_ref().is_some_and(|current| current.run.cell == id) {
             return Err(format!("cell {id} is running now; it can be run again once it ended"));
         }

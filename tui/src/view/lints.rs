@@ -285,7 +285,8 @@ pub(crate) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let found = shown(app);
     let wide = area.width >= 110;
     let want = if wide { 13 } else { 11 };
-    let detail = if app.measurements.runs.ready().is_none() || found.is_empty() { 0 } else { want.min(area.height / 2 + 1) };
+    let detail =
+        if app.measurements.runs.ready().is_none() || found.is_empty() { 0 } else { want.min(area.height / 2 + 1) };
     let detail = if app.lints_state.expanded && detail > 0 { area.height } else { detail };
     let [list, below] = Layout::vertical([Constraint::Fill(1), Constraint::Length(detail)]).areas(area);
     if list.height > 0 {
@@ -341,7 +342,11 @@ fn details(frame: &mut Frame<'_>, area: Rect, app: &App, finding: &Finding) {
             finding.numbers.iter().map(|(name, value)| format!("{name} {}", figure(*value))).collect();
         lines.push(Line::from(vec![label("numbers"), Span::raw(numbers.join("   "))]));
     }
-    let act = if is_possible(app, Action::Act) { format!("{}  {}", key(Action::Act), place_text(finding)) } else { String::new() };
+    let act = if is_possible(app, Action::Act) {
+        format!("{}  {}", key(Action::Act), place_text(finding))
+    } else {
+        String::new()
+    };
     if !act.is_empty() {
         lines.push(Line::from(vec![label("do"), Span::styled(act, theme.text())]));
     }

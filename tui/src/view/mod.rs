@@ -186,6 +186,11 @@ fn foot(frame: &mut Frame<'_>, area: Rect, app: &App) {
         return;
     }
     frame.buffer_mut().set_style(area, theme.bar());
+    if app.screen == Screen::Sweep && sweep::takes_keys(app) {
+        let text = " Up Down field   type to change   Enter plan, then start   ^O edit as TOML   ^T grids   Esc back";
+        frame.render_widget(Line::styled(text, theme.dim()), area);
+        return;
+    }
     let possible =
         |(_, binding): &(&[Key], &'static Binding)| !(binding.short.is_empty() || binding.acts && app.is_read_only());
     let own = app.keymap.section(Scope::of(app.screen)).filter(possible).filter(|(_, b)| is_possible(app, b));

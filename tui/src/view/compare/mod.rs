@@ -35,7 +35,13 @@ pub enum Action {
 /// The keys of this screen.
 pub const KEYS: &[Binding] = &[
     Binding::new("compare.swap", &["w", "tab"], keymap::Action::Compare(Action::Swap), "swap", "swap A and B"),
-    Binding::new("compare.equal", &["="], keymap::Action::Compare(Action::Equal), "equal rows", "rows that are equal too, or not"),
+    Binding::new(
+        "compare.equal",
+        &["="],
+        keymap::Action::Compare(Action::Equal),
+        "equal rows",
+        "rows that are equal too, or not",
+    ),
     Binding::new(
         "compare.repeats",
         &["r"],
@@ -215,7 +221,10 @@ pub(crate) fn status(app: &App) -> Line<'static> {
     ];
     if let Some(Outcome::Compared(compared)) = app.compare_state.outcome.as_deref() {
         let (left, right) = compared.comparison.repeats;
-        spans.push(Span::styled(format!("{left} against {right} run{}", if right == 1 { "" } else { "s" }), theme.dim()));
+        spans.push(Span::styled(
+            format!("{left} against {right} run{}", if right == 1 { "" } else { "s" }),
+            theme.dim(),
+        ));
     }
     Line::from(spans)
 }
@@ -267,7 +276,8 @@ pub(crate) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let style = theme.tone(tone).patch(theme.strong());
     let verdict = Paragraph::new(Line::styled(format!("{sign} {sentence}"), style)).wrap(Wrap { trim: true });
     frame.render_widget(verdict, inner);
-    let rows = rows::Rows { app, compared, show_equal: state.show_equal, by_name: state.by_name, reversed: state.reversed };
+    let rows =
+        rows::Rows { app, compared, show_equal: state.show_equal, by_name: state.by_name, reversed: state.reversed };
     if area.width < 110 {
         let mut lines = rows.differences(body.width.saturating_sub(2) as usize);
         lines.extend(rows.figures(body.width.saturating_sub(2) as usize));
@@ -327,9 +337,7 @@ fn memory_chart(frame: &mut Frame<'_>, area: Rect, app: &App) {
             None => missing.push(format!("{name} is being read")),
         }
     }
-    let highest = |of: fn(&(f64, f64)) -> f64| {
-        series.iter().flat_map(|line| &line.points).map(of).fold(0.0, f64::max)
-    };
+    let highest = |of: fn(&(f64, f64)) -> f64| series.iter().flat_map(|line| &line.points).map(of).fold(0.0, f64::max);
     let (end, top) = (highest(|point| point.0), highest(|point| point.1));
     if series.is_empty() || inner.height < 4 || top <= 0.0 || end <= 0.0 {
         let lines: Vec<(&str, bool)> = missing.iter().map(|line| (line.as_str(), false)).collect();
@@ -350,7 +358,9 @@ fn memory_chart(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let width = text.chars().count() as u16;
     view::put(frame.buffer_mut(), plot.right().saturating_sub(width), axis, &text, width, theme.dim());
     let mut legend = vec![Span::raw(" ")];
-    for (index, (name, sign)) in [("A", theme.either("──", "aa")), ("B", theme.either("┄┄", "bb"))].into_iter().enumerate() {
+    for (index, (name, sign)) in
+        [("A", theme.either("──", "aa")), ("B", theme.either("┄┄", "bb"))].into_iter().enumerate()
+    {
         legend.push(Span::styled(format!("{sign} {name}   "), theme.series(index)));
     }
     legend.push(Span::styled(missing.join("   "), theme.dim()));

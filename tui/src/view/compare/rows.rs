@@ -63,12 +63,10 @@ impl Rows<'_> {
     fn head(&self, title: &str, width: usize, note: &str) -> Line<'static> {
         let theme = self.app.theme;
         let name = width.saturating_sub(FIGURES.iter().sum::<usize>() + 4).max(8);
-        let columns = format!("{:>10} {:>10} {:>10} {:>7}", "A", "B", format!("B {} A", theme.either("−", "-")), "B / A");
+        let columns =
+            format!("{:>10} {:>10} {:>10} {:>7}", "A", "B", format!("B {} A", theme.either("−", "-")), "B / A");
         let title = units::clip(&format!("{title}{note}"), name);
-        Line::from(vec![
-            Span::styled(format!("{title:<name$} "), theme.strong()),
-            Span::styled(columns, theme.dim()),
-        ])
+        Line::from(vec![Span::styled(format!("{title:<name$} "), theme.strong()), Span::styled(columns, theme.dim())])
     }
 
     fn change(&self, change: &Change, unit: Unit, width: usize, lower_is_better: bool) -> Line<'static> {

@@ -98,7 +98,12 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
     frame.render_widget(Line::from(spans), legend);
 }
 
-fn drawn(shown: &Shown<'_>, (low, high): (f64, f64), x_of: &dyn Fn(f64) -> f64, y_of: &dyn Fn(f64) -> f64) -> Vec<Drawn> {
+fn drawn(
+    shown: &Shown<'_>,
+    (low, high): (f64, f64),
+    x_of: &dyn Fn(f64) -> f64,
+    y_of: &dyn Fn(f64) -> f64,
+) -> Vec<Drawn> {
     let (curve, theme, state) = (shown.curve, shown.app.theme, shown.state());
     let base = curve.rows.iter().find(|row| row.p == curve.base_p).map_or(1.0, |row| row.seconds);
     let law = |speed_up: &dyn Fn(f64) -> f64| -> Vec<(f64, f64)> {
@@ -122,7 +127,14 @@ fn drawn(shown: &Shown<'_>, (low, high): (f64, f64), x_of: &dyn Fn(f64) -> f64, 
     }
     if let (Ok(amdahl), true) = (&curve.amdahl, state.amdahl) {
         let at_base = amdahl.speed_up(curve.base_p);
-        add("Amdahl".into(), theme.either("⠤⠤", "aa"), law(&|p| amdahl.speed_up(p) / at_base), theme.series(2), 'a', true);
+        add(
+            "Amdahl".into(),
+            theme.either("⠤⠤", "aa"),
+            law(&|p| amdahl.speed_up(p) / at_base),
+            theme.series(2),
+            'a',
+            true,
+        );
     }
     if let (Some(Ok(gustafson)), true) = (&shown.study.gustafson, state.gustafson) {
         let points = law(&|p| {
@@ -199,7 +211,8 @@ fn axes(
         let width = text.chars().count() as u16;
         let start = column.saturating_sub(width / 2).clamp(plot.x, plot.right().saturating_sub(width));
         if start >= free {
-            let style = if index == shown.state().selected && shown.is_focused(Pane::Table) { theme.accent() } else { dim };
+            let style =
+                if index == shown.state().selected && shown.is_focused(Pane::Table) { theme.accent() } else { dim };
             free = put(frame.buffer_mut(), start, below, &text, width, style) + 1;
         }
     }

@@ -41,7 +41,13 @@ pub enum Action {
     Beside,
 }
 
-const fn key(name: &'static str, keys: &'static [&'static str], action: Action, short: &'static str, help: &'static str) -> Binding {
+const fn key(
+    name: &'static str,
+    keys: &'static [&'static str],
+    action: Action,
+    short: &'static str,
+    help: &'static str,
+) -> Binding {
     Binding::new(name, keys, keymap::Action::Scaling(action), short, help)
 }
 
@@ -53,7 +59,13 @@ pub const KEYS: &[Binding] = &[
     key("scaling.base", &["b"], Action::Base, "base", "the selected point as base; again: the smallest"),
     key("scaling.efficiency", &["E"], Action::Efficiency, "efficiency", "efficiency or speed-up"),
     key("scaling.what-if", &["w"], Action::WhatIf, "what-if", "what if: other worker counts and depths (arrows)"),
-    key("scaling.beside", &["i"], Action::Beside, "beside", "another name's curve beside this one, such as Spark's imported"),
+    key(
+        "scaling.beside",
+        &["i"],
+        Action::Beside,
+        "beside",
+        "another name's curve beside this one, such as Spark's imported",
+    ),
     key("scaling.cost", &["C"], Action::Cost, "COST", "the COST line: a competent single thread"),
     key("scaling.usl", &["u"], Action::Usl, "USL", "the Universal Scalability Law's curve, or not"),
     key("scaling.amdahl", &["a"], Action::Amdahl, "Amdahl", "Amdahl's law's curve, or not"),
@@ -120,9 +132,10 @@ impl State {
 
 /// Works the study out anew: the runs or the choice changed.
 pub(crate) fn refresh(app: &mut App) {
-    let study = app.measurements.runs.ready().map(|selection| {
-        Arc::new(Study::of(&selection.runs, &app.measurements.findings, &app.scaling_state.choice))
-    });
+    let study =
+        app.measurements.runs.ready().map(|selection| {
+            Arc::new(Study::of(&selection.runs, &app.measurements.findings, &app.scaling_state.choice))
+        });
     let state = &mut app.scaling_state;
     if let Some(study) = &study {
         let points = study.facts.len();
@@ -156,7 +169,8 @@ fn draw_beside(app: &mut App) {
     let Some(selection) = beside.runs.ready() else { return };
     let all = slices(&selection.runs);
     let off = |label: &str| (fraction(label) / wanted).ln().abs();
-    let closest = all.iter().filter(|slice| slice.points.len() > 1).min_by(|a, b| off(&a.label).total_cmp(&off(&b.label)));
+    let closest =
+        all.iter().filter(|slice| slice.points.len() > 1).min_by(|a, b| off(&a.label).total_cmp(&off(&b.label)));
     beside.curve = closest.and_then(|slice| slice.curve(&metric, None).or_else(|| slice.curve(&Metric::Total, None)));
 }
 
@@ -198,7 +212,8 @@ fn act(app: &mut App, action: Action) -> Vec<Command> {
             refresh(app);
         }
         Action::Base => {
-            let chosen = state.study().and_then(|s| s.curve.as_ref()).and_then(|c| c.rows.get(state.selected)).map(|r| r.p);
+            let chosen =
+                state.study().and_then(|s| s.curve.as_ref()).and_then(|c| c.rows.get(state.selected)).map(|r| r.p);
             state.choice.base = if state.choice.base == chosen { None } else { chosen };
             let text = match state.choice.base {
                 Some(p) => format!("everything is relative to x{} now; b again: to the smallest", units::short(p)),
@@ -258,7 +273,10 @@ fn beside(app: &mut App) -> Vec<Command> {
         }
         None => {
             if names.is_empty() {
-                app.say(Tone::Warn, "nothing else in the store: 'fractal-run import DIR' brings Spark's results or event logs");
+                app.say(
+                    Tone::Warn,
+                    "nothing else in the store: 'fractal-run import DIR' brings Spark's results or event logs",
+                );
             }
             app.scaling_state.beside = None;
             Vec::new()
@@ -296,7 +314,8 @@ fn open(app: &mut App) -> Vec<Command> {
     let Some(study) = app.scaling_state.study.clone() else { return Vec::new() };
     match app.scaling_state.focus {
         Pane::Lints => {
-            let finding = study.findings.get(app.scaling_state.finding).map(|index| app.measurements.findings[*index].id);
+            let finding =
+                study.findings.get(app.scaling_state.finding).map(|index| app.measurements.findings[*index].id);
             if let Some(lint) = finding.and_then(find) {
                 let lines = lint.page.lines().map(String::from).collect();
                 app.overlays.push(Overlay::Text { title: format!("{} {}", lint.id, lint.name), lines, scroll: 0 });
@@ -346,7 +365,8 @@ pub(crate) fn status(app: &App) -> Line<'static> {
     };
     let state = &app.scaling_state;
     let mut spans = vec![Span::styled(format!(" {name}  "), theme.strong())];
-    let of = |index: usize, length: usize| if length > 1 { format!(" ({}/{length})", index + 1) } else { String::new() };
+    let of =
+        |index: usize, length: usize| if length > 1 { format!(" ({}/{length})", index + 1) } else { String::new() };
     let slice = state.choice.slice % study.slices.len().max(1);
     spans.extend(labelled(app, "slice", format!("{}{}", curve.slice, of(slice, study.slices.len()))));
     spans.extend(labelled(app, "metric", curve.metric.name()));
@@ -409,8 +429,10 @@ pub(crate) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let middle = if area.height >= 50 { 15 } else { 10 };
     let [upper, middle, lower] =
         Layout::vertical([Constraint::Fill(1), Constraint::Length(middle), Constraint::Length(slices)]).areas(area);
-    let [left, right] = Layout::horizontal([Constraint::Fill(1), Constraint::Length(54.max(area.width * 2 / 5))]).areas(upper);
-    let [table, waterfall] = Layout::vertical([Constraint::Fill(1), Constraint::Length(panes::waterfall_height(&shown))]).areas(right);
+    let [left, right] =
+        Layout::horizontal([Constraint::Fill(1), Constraint::Length(54.max(area.width * 2 / 5))]).areas(upper);
+    let [table, waterfall] =
+        Layout::vertical([Constraint::Fill(1), Constraint::Length(panes::waterfall_height(&shown))]).areas(right);
     let [what_if, lints] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).areas(middle);
     chart::render(frame, left, &shown);
     for (pane, place) in Pane::ALL.into_iter().zip([table, waterfall, what_if, lints, lower]) {

@@ -58,7 +58,8 @@ pub(super) fn table(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
             _ => Tone::Plain,
         };
         let spread = (row.range.1 - row.range.0) / 2.0 / row.seconds;
-        let range = if row.repeats > 1 { format!("{}{:.0}%", theme.either("±", "+-"), spread * 100.0) } else { "–".into() };
+        let range =
+            if row.repeats > 1 { format!("{}{:.0}%", theme.either("±", "+-"), spread * 100.0) } else { "–".into() };
         let serial = row.karp_flatt.map_or("–".to_string(), |value| format!("{value:.3}"));
         let serial_tone = if row.karp_flatt.is_some_and(|value| value < 0.0) { Tone::Warn } else { Tone::Plain };
         vec![
@@ -121,15 +122,9 @@ fn fit_lines(shown: &Shown<'_>, width: usize) -> Vec<Line<'static>> {
         },
     }
     if let Ok(amdahl) = &curve.amdahl {
-        let ceiling = amdahl.ceiling().map_or(String::new(), |most| format!(", never above {most:.1} times"));
+        let ceiling = amdahl.ceiling().map_or(String::new(), |most| format!(", S below {most:.1}"));
         say("Amdahl", format!("serial fraction {:.3}{ceiling}", amdahl.serial), theme.text());
     }
-    let gustafson = match &shown.study.gustafson {
-        Some(Ok(fit)) => format!("serial fraction {:.3} with rows growing", fit.serial),
-        Some(Err(refusal)) => refusal.to_string(),
-        None => "no weak-scaling runs (rows that grow with p)".into(),
-    };
-    say("Gustafson", gustafson, theme.dim());
     let cost = match &shown.study.cost {
         None => "no single-thread run recorded".to_string(),
         Some(cost) => {
@@ -141,12 +136,19 @@ fn fit_lines(shown: &Shown<'_>, width: usize) -> Vec<Line<'static>> {
         }
     };
     say("COST", cost, theme.text());
+    let gustafson = match &shown.study.gustafson {
+        Some(Ok(fit)) => format!("serial fraction {:.3} with rows growing", fit.serial),
+        Some(Err(refusal)) => refusal.to_string(),
+        None => "no weak-scaling runs (rows that grow with p)".into(),
+    };
+    say("Gustafson", gustafson, theme.dim());
     if let Some(beside) = &shown.state().beside {
         let text = match (&beside.curve, &beside.runs) {
             (Some(other), _) => {
-                let last = other.rows.last().map_or(String::new(), |row| {
-                    format!(": speed-up {:.2} at x{}", row.speed_up, units::short(row.p))
-                });
+                let last = other
+                    .rows
+                    .last()
+                    .map_or(String::new(), |row| format!(": speed-up {:.2} at x{}", row.speed_up, units::short(row.p)));
                 format!("{} {}{last}", beside.name, other.slice)
             }
             (None, crate::app::Loadable::Failed(reason)) => reason.clone(),
@@ -256,7 +258,11 @@ pub(super) fn what_if(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
     let (app, study, curve, state) = (shown.app, shown.study, shown.curve, shown.state());
     let theme = app.theme;
     let focused = shown.is_focused(Pane::WhatIf);
-    let arrows = if study.depth().is_some() { theme.either("←→ workers  ↑↓ depth", "arrows: workers, depth") } else { theme.either("←→ workers", "arrows: workers") };
+    let arrows = if study.depth().is_some() {
+        theme.either("←→ workers  ↑↓ depth", "arrows: workers, depth")
+    } else {
+        theme.either("←→ workers", "arrows: workers")
+    };
     let inner = view::pane(frame, area, app, "What if", arrows, focused);
     if study.what_if.is_empty() {
         return empty(frame, inner, app, &[("Nothing to predict from.", false)]);
@@ -287,7 +293,8 @@ pub(super) fn what_if(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
     lines.push(row("efficiency", &|i| {
         let entry = &study.what_if[i];
         let efficiency = base.zip(entry.usl_s).map(|(base, s)| base.seconds * base.p / (s * f64::from(entry.workers)));
-        efficiency.map_or_else(none, |e| (format!("{e:.2}"), theme.tone(if e < 0.5 { Tone::Warn } else { Tone::Plain })))
+        efficiency
+            .map_or_else(none, |e| (format!("{e:.2}"), theme.tone(if e < 0.5 { Tone::Warn } else { Tone::Plain })))
     }));
     let model = |i: usize| study.what_if[i].model;
     // Proportion from one run is no prediction; it is not shown as one.
@@ -311,13 +318,19 @@ pub(super) fn what_if(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
         }));
     }
     let entry = &study.what_if[chosen];
-    let about = |name: &str, text: String, style: Style| Line::from(vec![Span::styled(format!("{name:<LABEL$}"), theme.dim()), Span::styled(text, style)]);
+    let about = |name: &str, text: String, style: Style| {
+        Line::from(vec![Span::styled(format!("{name:<LABEL$}"), theme.dim()), Span::styled(text, style)])
+    };
     if let Some(depth) = depth
         && let Some(memory) = study.memory(entry.workers, depth)
     {
         let verdict = match (memory.verdict, study.limit()) {
-            (MemoryVerdict::Exceeds, Some(limit)) => format!("NO: {} allowed", units::bytes(limit, app.config.decimal_bytes)),
-            (MemoryVerdict::Tight, Some(limit)) => format!("tight in {}", units::bytes(limit, app.config.decimal_bytes)),
+            (MemoryVerdict::Exceeds, Some(limit)) => {
+                format!("NO: {} allowed", units::bytes(limit, app.config.decimal_bytes))
+            }
+            (MemoryVerdict::Tight, Some(limit)) => {
+                format!("tight in {}", units::bytes(limit, app.config.decimal_bytes))
+            }
             (MemoryVerdict::Fits, Some(limit)) => format!("fits {}", units::bytes(limit, app.config.decimal_bytes)),
             _ => "no limit set".into(),
         };
@@ -337,14 +350,25 @@ pub(super) fn what_if(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
     if let Ok(usl) = &curve.usl
         && usl.verdict() == UslVerdict::Fits
     {
-        let knee = usl.knee(0.5).map_or("below x1".into(), |p| if p >= 4096 { "beyond x4096".into() } else { format!("x{p}") });
+        let knee = usl
+            .knee(0.5)
+            .map_or("below x1".into(), |p| if p >= 4096 { "beyond x4096".into() } else { format!("x{p}") });
         lines.push(about("knee", format!("{knee} is the most with an efficiency of 0.5"), theme.text()));
-        if let Some(best) = study.what_if.iter().filter(|e| e.usl_s.is_some()).min_by(|a, b| a.usl_s.partial_cmp(&b.usl_s).unwrap_or(std::cmp::Ordering::Equal)) {
+        if let Some(best) = study
+            .what_if
+            .iter()
+            .filter(|e| e.usl_s.is_some())
+            .min_by(|a, b| a.usl_s.partial_cmp(&b.usl_s).unwrap_or(std::cmp::Ordering::Equal))
+        {
             let text = format!("x{}, {}", best.workers, units::seconds(best.usl_s.unwrap_or(0.0)));
             lines.push(about("fastest here", text, theme.text()));
         }
     } else {
-        lines.push(about("", "no law fits this slice: it is not carried beyond its points".into(), theme.tone(Tone::Warn)));
+        lines.push(about(
+            "",
+            "no law fits this slice: it is not carried beyond its points".into(),
+            theme.tone(Tone::Warn),
+        ));
     }
     let left = app
         .sweep
@@ -358,7 +382,11 @@ pub(super) fn what_if(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
             lines.push(about("sweep left", text, theme.text()));
         }
         _ if study.model_error.is_some() => {
-            lines.push(about("model", format!("median error {:.1} %, each cell from the others", study.model_error.unwrap_or(0.0) * 100.0), theme.dim()));
+            lines.push(about(
+                "model",
+                format!("median error {:.1} %, each cell from the others", study.model_error.unwrap_or(0.0) * 100.0),
+                theme.dim(),
+            ));
         }
         _ => {}
     }
@@ -370,7 +398,11 @@ fn short_bytes(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "K", "M", "G", "T"] {
         if value < 999.5 {
-            return if value < 9.95 && unit != "B" { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") };
+            return if value < 9.95 && unit != "B" {
+                format!("{value:.1} {unit}")
+            } else {
+                format!("{value:.0} {unit}")
+            };
         }
         value /= 1024.0;
     }
@@ -448,7 +480,8 @@ pub(super) fn slices(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
             _ => String::new(),
         };
         let tone = if note.is_empty() { Tone::Plain } else { Tone::Warn };
-        let note = [note, line.lints.join(" ")].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ");
+        let note =
+            [note, line.lints.join(" ")].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ");
         vec![
             line.label.clone().into(),
             line.points.to_string().into(),

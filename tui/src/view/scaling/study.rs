@@ -133,7 +133,12 @@ impl Study {
         let siblings: Vec<&Measured> = runs.iter().filter(alike).collect();
         let points: Vec<DurationPoint> = siblings
             .iter()
-            .map(|m| DurationPoint { stratum: String::new(), work: work(m), workers: m.granted_p(), seconds: m.total_s })
+            .map(|m| DurationPoint {
+                stratum: String::new(),
+                work: work(m),
+                workers: m.granted_p(),
+                seconds: m.total_s,
+            })
             .collect();
         let durations = Durations::fit(&points);
         self.model_error = durations.median_error();
@@ -202,8 +207,7 @@ fn ask(run: &Measured) -> MemoryAsk {
 /// The measured worker counts, those between them, and up to three times as many.
 fn worker_counts(measured: &[f64]) -> Vec<u32> {
     let most = measured.iter().copied().fold(1.0, f64::max);
-    let mut counts: Vec<u32> =
-        measured.iter().filter(|p| p.fract() == 0.0 && **p < 1e6).map(|p| *p as u32).collect();
+    let mut counts: Vec<u32> = measured.iter().filter(|p| p.fract() == 0.0 && **p < 1e6).map(|p| *p as u32).collect();
     for count in [1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024] {
         if f64::from(count) <= most * 3.0 + 1.0 {
             counts.push(count);
@@ -246,10 +250,5 @@ fn line(slice: &Slice<'_>, findings: &[Finding]) -> Line {
     lints.dedup();
     let mut seen = std::collections::BTreeSet::new();
     lints.retain(|id| seen.insert(*id));
-    Line {
-        label: slice.label.clone(),
-        points: slice.points.len(),
-        curve: slice.curve(&Metric::Total, None),
-        lints,
-    }
+    Line { label: slice.label.clone(), points: slice.points.len(), curve: slice.curve(&Metric::Total, None), lints }
 }

@@ -133,12 +133,7 @@ pub(super) struct Cells {
 
 impl Cells {
     /// From the sweep's journal and its runner.
-    pub(super) fn of_sweep(
-        state: &SweepState,
-        status: &SweepStatus,
-        runs: &[Measured],
-        findings: &[Finding],
-    ) -> Cells {
+    pub(super) fn of_sweep(state: &SweepState, status: &SweepStatus, runs: &[Measured], findings: &[Finding]) -> Cells {
         let lines: BTreeMap<&str, &CellLine> = status.cells.iter().map(|line| (line.cell.as_str(), line)).collect();
         let mut predicted: BTreeMap<&str, f64> = BTreeMap::new();
         for queued in &status.queue {
@@ -253,12 +248,8 @@ impl Cells {
     fn arrange(&mut self, configs: Vec<BTreeMap<String, String>>, findings: &[Finding]) {
         let value = |config: &BTreeMap<String, String>, axis: Axis| config.get(axis.name()).cloned();
         for axis in Axis::ALL {
-            let mut values: Vec<String> = configs
-                .iter()
-                .filter_map(|config| value(config, axis))
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .collect();
+            let mut values: Vec<String> =
+                configs.iter().filter_map(|config| value(config, axis)).collect::<BTreeSet<_>>().into_iter().collect();
             let number = |text: &String| match axis.read(text) {
                 Ok(AxisValue::Number(number)) => number,
                 // No limit reads as the largest.
@@ -294,7 +285,9 @@ impl Cells {
                 .iter()
                 .enumerate()
                 // What holds for half the sweep is no news about one cell.
-                .filter(|(_, finding)| finding.runs.len() <= 4 && finding.runs.iter().any(|run| runs.contains(run.as_str())))
+                .filter(|(_, finding)| {
+                    finding.runs.len() <= 4 && finding.runs.iter().any(|run| runs.contains(run.as_str()))
+                })
                 .map(|(index, _)| index)
                 .collect();
             cell.config = config;
@@ -384,10 +377,12 @@ impl GridCell {
             about.push(format!("host {}", host.name));
             about.push(format!("load before {:.1}", host.load_before));
         }
-        about.extend(run.git_commit.as_ref().map(|commit| format!("git {}", commit.chars().take(7).collect::<String>())));
-        about.extend(run.imported_from.as_ref().map(|path| {
-            format!("imported from {}", path.rsplit('/').next().unwrap_or(path))
-        }));
+        about.extend(
+            run.git_commit.as_ref().map(|commit| format!("git {}", commit.chars().take(7).collect::<String>())),
+        );
+        about.extend(
+            run.imported_from.as_ref().map(|path| format!("imported from {}", path.rsplit('/').next().unwrap_or(path))),
+        );
         self.about = about.join("  ");
     }
 

@@ -33,16 +33,8 @@ struct Field {
 }
 
 /// The axes that have a field of their own.
-const AXES: [Axis; 8] = [
-    Axis::Data,
-    Axis::Workers,
-    Axis::Cores,
-    Axis::Memory,
-    Axis::Fraction,
-    Axis::Trees,
-    Axis::Depth,
-    Axis::Bins,
-];
+const AXES: [Axis; 8] =
+    [Axis::Data, Axis::Workers, Axis::Cores, Axis::Memory, Axis::Fraction, Axis::Trees, Axis::Depth, Axis::Bins];
 
 const FIELDS: [(&str, &str); 18] = [
     ("name", "its folder in the store"),
@@ -138,9 +130,10 @@ impl Plan {
                 label: short(&text("label")),
                 does: text("does"),
                 runs: cell["repeats"].as_array().map_or(0, Vec::len),
-                seconds: seconds["p50"].as_f64().zip(seconds["p90"].as_f64()).map(|(p50, p90)| {
-                    (p50, p90, seconds["basis"] == "nearest")
-                }),
+                seconds: seconds["p50"]
+                    .as_f64()
+                    .zip(seconds["p90"].as_f64())
+                    .map(|(p50, p90)| (p50, p90, seconds["basis"] == "nearest")),
                 memory: memory["bytes"].as_u64().map(|bytes| {
                     (bytes, memory["verdict"].as_str().unwrap_or_default().replace('_', " "), memory["rows"] == 0)
                 }),
@@ -237,7 +230,8 @@ impl Form {
         self.fields[WARMUP].text = if settings.warmup > 0 { settings.warmup.to_string() } else { String::new() };
         self.fields[ORDER].text =
             if settings.order == Settings::default().order { String::new() } else { settings.order.name().into() };
-        self.fields[TIME_LIMIT].text = settings.time_limit.map_or(String::new(), |limit| format!("{}s", limit.as_secs()));
+        self.fields[TIME_LIMIT].text =
+            settings.time_limit.map_or(String::new(), |limit| format!("{}s", limit.as_secs()));
         let retries = settings.retries.times(fractal_logs::FailureKind::Exit);
         self.fields[RETRIES].text = if retries > 0 { retries.to_string() } else { String::new() };
         // What the fields say must be the grid again; else they would drop a part of it.
@@ -259,7 +253,8 @@ impl Form {
             text.split(',').map(str::trim).filter(|value| !value.is_empty()).map(str::to_string).collect()
         };
         let value = |axis: Option<Axis>, text: &str| {
-            let plain = axis.is_some_and(|axis| !axis.is_text()) && (text.parse::<f64>().is_ok() || text == "true" || text == "false");
+            let plain = axis.is_some_and(|axis| !axis.is_text())
+                && (text.parse::<f64>().is_ok() || text == "true" || text == "false");
             if plain { text.to_string() } else { quoted(text) }
         };
         let mut lines = Vec::new();
@@ -301,7 +296,11 @@ impl Form {
                 if values.is_empty() {
                     values.push("\"\"".into());
                 }
-                lines.push(if varies { format!("{name} = [{}]", values.join(", ")) } else { format!("{name} = {}", values[0]) });
+                lines.push(if varies {
+                    format!("{name} = [{}]", values.join(", "))
+                } else {
+                    format!("{name} = {}", values[0])
+                });
             }
         }
         let settings: Vec<String> = [
@@ -327,7 +326,8 @@ impl Form {
     }
 
     fn grid(&self) -> Result<Grid, String> {
-        let file = if self.text(NAME).is_empty() { "grid.toml".to_string() } else { format!("{}.toml", self.text(NAME)) };
+        let file =
+            if self.text(NAME).is_empty() { "grid.toml".to_string() } else { format!("{}.toml", self.text(NAME)) };
         if self.text(NAME).is_empty() && self.own.is_none() {
             return Err("give it a name: it becomes its folder in the store".into());
         }
@@ -420,7 +420,8 @@ pub fn open_grid(app: &mut App, grid: &str) -> Vec<Command> {
         None => std::fs::read_to_string(grid).map_err(|error| format!("{grid}: {error}")),
     };
     let read = text.and_then(|text| {
-        let file = if SHIPPED.iter().any(|(name, _)| *name == grid) { format!("{grid}.toml") } else { grid.to_string() };
+        let file =
+            if SHIPPED.iter().any(|(name, _)| *name == grid) { format!("{grid}.toml") } else { grid.to_string() };
         Grid::parse(&file, &text).map(|grid| (grid, text)).map_err(|error| error.to_string())
     });
     match read {
@@ -655,7 +656,8 @@ fn order_of(grid: &Grid) -> Option<String> {
         let passes: Vec<Vec<_>> = (1..=grid.settings.repeats)
             .map(|repeat| order.arrange(&cells, &axes, repeat, grid.settings.order_seed))
             .collect();
-        let specs: Vec<Vec<&RunSpec>> = passes.iter().map(|pass| pass.iter().map(|cell| &cell.spec).collect()).collect();
+        let specs: Vec<Vec<&RunSpec>> =
+            passes.iter().map(|pass| pass.iter().map(|cell| &cell.spec).collect()).collect();
         OrderReport::new(&specs, &axes)
     };
     let (own, written) = (report(grid.settings.order), report(fractal_sweeps::order::Order::AsWritten));
@@ -679,7 +681,8 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
         let [left, right] =
             Layout::horizontal([Constraint::Length((area.width / 2).min(72)), Constraint::Fill(1)]).areas(area);
         let fields_height = form.fields.len() as u16 + 5;
-        let [upper, lower] = Layout::vertical([Constraint::Length(fields_height.min(left.height)), Constraint::Fill(1)]).areas(left);
+        let [upper, lower] =
+            Layout::vertical([Constraint::Length(fields_height.min(left.height)), Constraint::Fill(1)]).areas(left);
         fields(frame, upper, app, form);
         toml_pane(frame, lower, app, form);
         return plan(frame, right, app, form);
@@ -700,7 +703,11 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
 fn fields(frame: &mut Frame<'_>, area: Rect, app: &App, form: &Form) {
     let theme = app.theme;
     let enter = if form.is_planned() { "Enter START" } else { "Enter dry run" };
-    let hint = if area.width >= 62 { format!("{enter}  ^O $EDITOR  ^T shipped grids  Esc close") } else { format!("{enter}  ^O edit  ^T grids") };
+    let hint = if area.width >= 62 {
+        format!("{enter}  ^O $EDITOR  ^T shipped grids  Esc close")
+    } else {
+        format!("{enter}  ^O edit  ^T grids")
+    };
     let inner = view::pane(frame, area, app, "New sweep", &hint, true);
     // The last lines say what the selected field takes.
     let room = (inner.height as usize).saturating_sub(2).max(1);
@@ -779,8 +786,8 @@ fn toml_pane(frame: &mut Frame<'_>, area: Rect, app: &App, form: &Form) {
 const COLUMNS: [Column; 5] = [
     Column::left("cell", 14, 0).growing(),
     Column::left("does", 6, 0),
-    Column::right("time P50-P90", 17, 0),
-    Column::right("memory", 20, 1),
+    Column::right("time P50-P90", 15, 0),
+    Column::right("memory", 17, 1),
     Column::left("why", 26, 2),
 ];
 
@@ -811,7 +818,8 @@ fn plan(frame: &mut Frame<'_>, area: Rect, app: &App, form: &Form) {
     if skipped > 0 {
         summary += &format!(" {skipped} cell{} skipped ", plural(skipped));
     }
-    let mut head = vec![Line::styled(summary, theme.strong())];
+    let wrapped = units::wrapped(summary.trim_end(), inner.width as usize);
+    let mut head: Vec<Line<'_>> = wrapped.into_iter().map(|line| Line::styled(line, theme.strong())).collect();
     head.extend(plan.notes.iter().take(2).map(|note| Line::styled(note.clone(), theme.dim())));
     if matches!(form.purpose, Purpose::New) {
         head.push(match (form.is_planned(), runs) {
@@ -826,7 +834,8 @@ fn plan(frame: &mut Frame<'_>, area: Rect, app: &App, form: &Form) {
     let first = form.scroll.min(plan.cells.len().saturating_sub(below.height.saturating_sub(1) as usize));
     table(frame, below, app, &COLUMNS, plan.cells.len() - first, None, |index| {
         let cell = &plan.cells[index + first];
-        let does = if cell.runs > 1 { format!("run {}{}", theme.either("×", "x"), cell.runs) } else { cell.does.clone() };
+        let does =
+            if cell.runs > 1 { format!("run {}{}", theme.either("×", "x"), cell.runs) } else { cell.does.clone() };
         let time = cell.seconds.map_or("not known".to_string(), |(p50, p90, rough)| {
             let about = if rough { "~" } else { "" };
             format!("{about}{} - {}", units::seconds(p50), units::seconds(p90))

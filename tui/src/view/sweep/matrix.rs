@@ -39,7 +39,10 @@ pub(super) fn next_slice(app: &mut App) {
     let state = &mut app.sweep_state;
     let Some(cells) = state.cells.clone() else { return };
     let hidden = |cell: &GridCell| -> Vec<usize> {
-        (0..cells.axes.len()).filter(|axis| ![state.rows, state.columns].contains(axis)).map(|axis| cell.place[axis]).collect()
+        (0..cells.axes.len())
+            .filter(|axis| ![state.rows, state.columns].contains(axis))
+            .map(|axis| cell.place[axis])
+            .collect()
     };
     let mut slices: Vec<Vec<usize>> = cells.cells.iter().map(hidden).collect();
     slices.sort();
@@ -51,7 +54,8 @@ pub(super) fn next_slice(app: &mut App) {
         cell.place[state.rows].abs_diff(selected.place[state.rows])
             + cell.place[state.columns].abs_diff(selected.place[state.columns])
     };
-    let closest = cells.cells.iter().enumerate().filter(|(_, cell)| hidden(cell) == *next).min_by_key(|(_, cell)| off(cell));
+    let closest =
+        cells.cells.iter().enumerate().filter(|(_, cell)| hidden(cell) == *next).min_by_key(|(_, cell)| off(cell));
     if let Some((index, _)) = closest {
         state.selected = Some(index);
     }
@@ -128,7 +132,9 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
         _ => "one cell".into(),
     };
     let slice: Vec<String> = hidden(cells, state)
-        .filter_map(|axis| Some(format!("{}={}", cells.axes[axis].axis, cells.axes[axis].values[selected?.place[axis]])))
+        .filter_map(|axis| {
+            Some(format!("{}={}", cells.axes[axis].axis, cells.axes[axis].values[selected?.place[axis]]))
+        })
         .collect();
     let sliced = if slice.is_empty() { String::new() } else { format!("  slice {} (f)", slice.join(" ")) };
     let title = format!("Grid  {by}{sliced}  {}  metric {} (m)", cells.common, state.metric.name());
@@ -168,11 +174,17 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
     let fit_rows = ((inner.height as usize).saturating_sub(1) / per_row).max(1);
     let (row_at, column_at) = selected.map_or((0, 0), |cell| (cell.place[state.rows], cell.place[state.columns]));
     let column_at = if one_axis { 0 } else { column_at };
-    let first = |at: usize, fit: usize, all: usize| at.saturating_sub(fit.saturating_sub(1)).min(all.saturating_sub(fit));
-    let (first_row, first_column) = (first(row_at, fit_rows, rows.values.len()), first(column_at, fit_columns, columns.len()));
+    let first =
+        |at: usize, fit: usize, all: usize| at.saturating_sub(fit.saturating_sub(1)).min(all.saturating_sub(fit));
+    let (first_row, first_column) =
+        (first(row_at, fit_rows, rows.values.len()), first(column_at, fit_columns, columns.len()));
     for (index, value) in columns.iter().enumerate().skip(first_column).take(fit_columns) {
         let x = inner.x + label + (index - first_column) as u16 * width;
-        let text = if one_axis { state.metric.name().to_string() } else { format!("{}{value}", prefix(cells.axes[state.columns].axis.name())) };
+        let text = if one_axis {
+            state.metric.name().to_string()
+        } else {
+            format!("{}{value}", prefix(cells.axes[state.columns].axis.name()))
+        };
         let style = if index == column_at { theme.accent() } else { theme.dim() };
         put(frame.buffer_mut(), x + 2, inner.y, &units::clip(&text, width as usize - 3), width - 2, style);
     }
@@ -196,11 +208,23 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
             if !one_axis {
                 place[state.columns] = column;
             }
-            let at = Rect { x: inner.x + label + (column - first_column) as u16 * width, y, width: width - 1, height: per_row as u16 };
+            let at = Rect {
+                x: inner.x + label + (column - first_column) as u16 * width,
+                y,
+                width: width - 1,
+                height: per_row as u16,
+            };
             match cells.at(&place) {
                 Some(index) => cell(frame, at, shown, index, tall),
                 None => {
-                    put(frame.buffer_mut(), at.x, y, theme.either("· not in the grid", ". not in the grid"), at.width, theme.dim());
+                    put(
+                        frame.buffer_mut(),
+                        at.x,
+                        y,
+                        theme.either("· not in the grid", ". not in the grid"),
+                        at.width,
+                        theme.dim(),
+                    );
                 }
             }
         }
@@ -270,7 +294,8 @@ pub(super) fn text(shown: &Shown<'_>, cell: &GridCell) -> (String, Style) {
         state => Theme::state_tone(state),
     };
     let progress = if cell.done < cell.wanted { format!(" {}/{}", cell.done, cell.wanted) } else { String::new() };
-    let current = app.sweep.as_ref().and_then(|sweep| sweep.status.ready()?.current.as_ref()).filter(|c| c.cell == cell.id);
+    let current =
+        app.sweep.as_ref().and_then(|sweep| sweep.status.ready()?.current.as_ref()).filter(|c| c.cell == cell.id);
     let figure = match (cell.state.as_str(), cell.figure(app.sweep_state.metric)) {
         ("failed", _) => format!("failed{progress}"),
         ("skipped", _) => "skipped".to_string(),

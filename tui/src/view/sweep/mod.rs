@@ -62,11 +62,25 @@ const fn key(
 /// The keys of this screen.
 pub const KEYS: &[Binding] = &[
     Binding::new("sweep.open", &["enter"], keymap::Action::List(List::Open), "open run", "open the cell's latest run"),
-    key("sweep.pause", &["p"], Action::Pause, "pause/resume", "pause or resume; without a runner: go on with the sweep").acting(),
+    key(
+        "sweep.pause",
+        &["p"],
+        Action::Pause,
+        "pause/resume",
+        "pause or resume; without a runner: go on with the sweep",
+    )
+    .acting(),
     key("sweep.rerun", &["r"], Action::Rerun, "rerun", "run the selected cell again from scratch (asks)").acting(),
     key("sweep.retry", &["R"], Action::RetryFailed, "retry failed", "try all failed cells again (asks)").acting(),
     key("sweep.skip", &["K"], Action::Skip, "skip", "take the selected cell out (asks)").acting(),
-    key("sweep.cancel-run", &["c"], Action::CancelRun, "cancel run", "end the current run and take its cell out (asks)").acting(),
+    key(
+        "sweep.cancel-run",
+        &["c"],
+        Action::CancelRun,
+        "cancel run",
+        "end the current run and take its cell out (asks)",
+    )
+    .acting(),
     key("sweep.cancel", &["C"], Action::Cancel, "cancel sweep", "end the sweep (type its name)").acting(),
     key("sweep.add", &["a"], Action::Add, "add cells", "add cells: values by axis").acting(),
     key("sweep.sooner", &["<"], Action::Sooner, "", "the selected cell's runs sooner in the queue").acting(),
@@ -79,7 +93,14 @@ pub const KEYS: &[Binding] = &[
     key("sweep.compare", &["D"], Action::Compare, "compare", "compare the two marked cells"),
     key("sweep.plan", &["d"], Action::Plan, "", "dry run: what the next start would do, how long, and whether it fits"),
     key("sweep.follow", &["L"], Action::Follow, "", "follow: Live opens each run as it begins, or not"),
-    key("sweep.new", &["A"], Action::New, "new sweep", "a new sweep: its form, with this one's values where they are known").acting(),
+    key(
+        "sweep.new",
+        &["A"],
+        Action::New,
+        "new sweep",
+        "a new sweep: its form, with this one's values where they are known",
+    )
+    .acting(),
 ];
 
 /// A part of the screen.
@@ -167,9 +188,8 @@ pub(crate) fn refresh(app: &mut App) {
     if first_time || state.rows >= cells.axes.len() || state.columns >= cells.axes.len() {
         (state.rows, state.columns) = matrix::first_axes(&cells);
     }
-    let by_run = |wanted: &[String]| {
-        cells.cells.iter().position(|cell| cell.runs.iter().any(|run| wanted.contains(&run.id)))
-    };
+    let by_run =
+        |wanted: &[String]| cells.cells.iter().position(|cell| cell.runs.iter().any(|run| wanted.contains(&run.id)));
     if let Some(index) = by_run(&state.wanted) {
         state.wanted.clear();
         state.selected = Some(index);
@@ -244,7 +264,8 @@ fn act(app: &mut App, action: Action) -> Vec<Command> {
         Action::Follow => {
             if let Some(sweep) = &mut app.sweep {
                 sweep.follow = !sweep.follow;
-                let text = if sweep.follow { "Live (2) shows each run as it begins" } else { "Live (2) stays at its run" };
+                let text =
+                    if sweep.follow { "Live (2) shows each run as it begins" } else { "Live (2) stays at its run" };
                 app.say(Tone::Plain, text);
             }
         }
@@ -380,7 +401,8 @@ pub(crate) fn status(app: &App) -> Line<'static> {
     if status.cells.is_empty() {
         let runs = app.measured().len();
         spans.push(Span::styled(format!("{runs} runs that no sweep of ours started  "), theme.dim()));
-        let absent = app.sweep_state.cells().map_or(0, |c| c.cells.iter().filter(|cell| cell.state == "absent").count());
+        let absent =
+            app.sweep_state.cells().map_or(0, |c| c.cells.iter().filter(|cell| cell.state == "absent").count());
         if absent > 0 {
             spans.push(Span::styled(format!("? {absent} cells absent"), theme.tone(Tone::Warn)));
         }
@@ -444,10 +466,7 @@ pub(crate) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
         if !view::there(frame, inner, app, &app.measurements.runs, "its runs", &[]) {
             return;
         }
-        let lines = [
-            ("This sweep has no cells yet.", true),
-            ("A  makes a new one   0  lists the others", false),
-        ];
+        let lines = [("This sweep has no cells yet.", true), ("A  makes a new one   0  lists the others", false)];
         return view::empty(frame, inner, app, &lines);
     };
     let shown = panes::Shown { app, cells };

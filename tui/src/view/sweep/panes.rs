@@ -46,9 +46,17 @@ impl Shown<'_> {
             let go_on = app.keymap.key_of(crate::keymap::Action::Sweep(super::Action::Pause), theme.ascii);
             let missing = status.map_or(0, |status| status.counts.planned);
             let line = match (self.cells.loose, missing) {
-                (true, _) => ["These runs were not made by a sweep of ours.".to_string(), "A  makes one over the same axes".into()],
-                (false, 0) => ["Everything planned is done.".to_string(), "r  runs a cell again   A  makes a new sweep".into()],
-                (false, n) => [format!("No runner is at it; {n} cells are to be run."), format!("{go_on}  goes on with it   d  says what that takes")],
+                (true, _) => [
+                    "These runs were not made by a sweep of ours.".to_string(),
+                    "A  makes one over the same axes".into(),
+                ],
+                (false, 0) => {
+                    ["Everything planned is done.".to_string(), "r  runs a cell again   A  makes a new sweep".into()]
+                }
+                (false, n) => [
+                    format!("No runner is at it; {n} cells are to be run."),
+                    format!("{go_on}  goes on with it   d  says what that takes"),
+                ],
             };
             return empty(frame, inner, app, &[(&line[0], true), (&line[1], false)]);
         };
@@ -72,7 +80,8 @@ impl Shown<'_> {
                 (Some(phase), _) => phase.clone(),
                 (None, _) => "starting".into(),
             };
-            let mut facts = vec![phase, time];
+            let mut progress = vec![phase];
+            let mut facts = vec![time];
             if current.rows_per_s > 0.0 {
                 facts.push(format!("{} rows/s", units::short(current.rows_per_s)));
             }
@@ -82,9 +91,11 @@ impl Shown<'_> {
             if let Some(share) = share {
                 let bar = theme.bar_text(share, 8);
                 let over = if share > 1.0 { " late" } else { "" };
-                facts.insert(0, format!("{bar}{over}"));
+                progress.insert(0, format!("{bar}{over}"));
             }
-            lines.push(Line::styled(format!("    {}", facts.join("  ")), theme.dim()));
+            for part in [progress, facts] {
+                lines.push(Line::styled(format!("    {}", part.join("  ")), theme.dim()));
+            }
         } else if status.paused {
             let text = format!("{} paused: p goes on", theme.glyph("paused"));
             lines.push(Line::styled(text, theme.tone(Tone::Warn)));
@@ -93,15 +104,16 @@ impl Shown<'_> {
         let mut selected_line = 0;
         for (index, queued) in status.queue.iter().enumerate() {
             if let Some(change) = before.and_then(|before| self.cells.topology_change(before, &queued.cell)) {
-                lines.push(Line::styled(format!("  {} {change} {}", theme.either("──", "--"), theme.either("──", "--")), theme.dim()));
+                lines.push(Line::styled(
+                    format!("  {} {change} {}", theme.either("──", "--"), theme.either("──", "--")),
+                    theme.dim(),
+                ));
             }
             before = Some(&queued.cell);
             let predicted = queued.predicted_s.map_or("not known".into(), units::seconds);
             let name = units::clip(&short(&queued.label), label);
-            let mut line = Line::raw(format!(
-                "  {name:<label$} {:>5} {predicted:>11}",
-                rep(queued.repeat, status.repeats)
-            ));
+            let mut line =
+                Line::raw(format!("  {name:<label$} {:>5} {predicted:>11}", rep(queued.repeat, status.repeats)));
             if index == app.sweep_state.queued {
                 selected_line = lines.len();
                 if self.is_focused(Pane::Queue) {
@@ -140,7 +152,8 @@ impl Shown<'_> {
         frame.render_widget(Paragraph::new(shown), Rect { height: shown_lines.min(inner.height), ..inner });
         if foot_lines > 0 {
             let place = Rect { y: inner.bottom() - foot_lines as u16, height: foot_lines as u16, ..inner };
-            let lines: Vec<Line<'_>> = foot.into_iter().map(|text| Line::styled(units::clip(&text, width), theme.dim())).collect();
+            let lines: Vec<Line<'_>> =
+                foot.into_iter().map(|text| Line::styled(units::clip(&text, width), theme.dim())).collect();
             frame.render_widget(Paragraph::new(lines), place);
         }
     }
@@ -152,8 +165,15 @@ impl Shown<'_> {
             view::pane(frame, area, app, "Selected cell", "", self.is_focused(Pane::Cell));
             return;
         };
-        let word = if cell.findings.is_empty() { cell.state.clone() } else {
-            format!("{} with {} lint{}", cell.state, cell.findings.len(), if cell.findings.len() == 1 { "" } else { "s" })
+        let word = if cell.findings.is_empty() {
+            cell.state.clone()
+        } else {
+            format!(
+                "{} with {} lint{}",
+                cell.state,
+                cell.findings.len(),
+                if cell.findings.len() == 1 { "" } else { "s" }
+            )
         };
         let glyph = if cell.state == "absent" { "?" } else { theme.glyph(&cell.state) };
         let title = format!("Selected cell  {}  {glyph} {word}", short(&cell.label));
@@ -237,7 +257,10 @@ impl Shown<'_> {
             let text = units::wrapped(&format!("{}. {}", finding.evidence, finding.advice), width.saturating_sub(8));
             for (index, piece) in text.into_iter().enumerate() {
                 let head = if index == 0 { format!("{} {:<6}", theme.glyph(word), finding.id) } else { " ".repeat(8) };
-                lines.push(Line::from(vec![Span::styled(head, theme.tone(tone_of(finding.severity))), Span::raw(piece)]));
+                lines.push(Line::from(vec![
+                    Span::styled(head, theme.tone(tone_of(finding.severity))),
+                    Span::raw(piece),
+                ]));
             }
         }
         if self.is_focused(Pane::Cell) && cell.runs.len() > 1 {
@@ -276,12 +299,16 @@ impl Shown<'_> {
             self.cells.cells.iter().find(|cell| cell.id == *id).map_or(id.clone(), |cell| short(&cell.label))
         };
         let (tone, what, text) = match &step.kind {
-            SweepEventKind::SweepStarted { order, repeats, pid, .. } => {
-                (Tone::Plain, "started", format!("order {order}, {repeats} repeat{}, process {pid}", if *repeats == 1 { "" } else { "s" }))
-            }
+            SweepEventKind::SweepStarted { order, repeats, pid, .. } => (
+                Tone::Plain,
+                "started",
+                format!("order {order}, {repeats} repeat{}, process {pid}", if *repeats == 1 { "" } else { "s" }),
+            ),
             SweepEventKind::CellPlanned { added: false, .. } => return None,
             SweepEventKind::CellPlanned { cell, .. } => (Tone::Plain, "added", label(cell)),
-            SweepEventKind::CellSkipped { cell, reason, .. } => (Tone::Warn, "skipped", format!("{}: {reason}", label(cell))),
+            SweepEventKind::CellSkipped { cell, reason, .. } => {
+                (Tone::Warn, "skipped", format!("{}: {reason}", label(cell)))
+            }
             SweepEventKind::CellReopened { cell, keep_done } => {
                 let kept = if *keep_done { "; finished runs still count" } else { " from scratch" };
                 (Tone::Plain, "reopened", format!("{}{kept}", label(cell)))
@@ -293,9 +320,10 @@ impl Shown<'_> {
             }
             SweepEventKind::RunFinished { cell, run_id, end } => match end {
                 RunEnd::Done { figures } => {
-                    let hash = figures.model_hash.as_ref().map_or(String::new(), |hash| {
-                        format!("   model {}", hash.chars().take(8).collect::<String>())
-                    });
+                    let hash = figures
+                        .model_hash
+                        .as_ref()
+                        .map_or(String::new(), |hash| format!("   model {}", hash.chars().take(8).collect::<String>()));
                     let accuracy = figures.val_accuracy.map_or(String::new(), |value| format!("   val {value:.4}"));
                     let took = units::seconds(figures.total_time_s);
                     (Tone::Good, "done", format!("{}  {took}{accuracy}{hash}   {run_id}", label(cell)))

@@ -35,7 +35,8 @@ pub(super) fn act(app: &mut App, action: Action) -> Vec<Command> {
         },
         Action::Cancel if status.running => {
             let then = vec![Command::Ask(name.clone(), Request::Cancel { now: false })];
-            let question = format!("End the sweep {name}? Its current run ends too; the next start goes on from there.");
+            let question =
+                format!("End the sweep {name}? Its current run ends too; the next start goes on from there.");
             confirm(app, question, Some(name), then);
             Vec::new()
         }
@@ -44,7 +45,8 @@ pub(super) fn act(app: &mut App, action: Action) -> Vec<Command> {
                 app.say(Tone::Warn, "nothing runs at the moment");
                 return Vec::new();
             };
-            let question = format!("End the run of {} and take the cell out? r runs it again later.", short(&current.label));
+            let question =
+                format!("End the run of {} and take the cell out? r runs it again later.", short(&current.label));
             confirm(app, question, None, vec![Command::Ask(name, Request::Skip { cell: current.cell.clone() })]);
             Vec::new()
         }
@@ -56,7 +58,11 @@ pub(super) fn act(app: &mut App, action: Action) -> Vec<Command> {
         }
         Action::Rerun => {
             let Some((id, label, done)) = cell.filter(|(id, ..)| !id.is_empty()) else { return Vec::new() };
-            let loses = if done > 0 { format!(" Its {done} finished runs stay on the disk and do not count any more.") } else { String::new() };
+            let loses = if done > 0 {
+                format!(" Its {done} finished runs stay on the disk and do not count any more.")
+            } else {
+                String::new()
+            };
             let question = format!("Run {label} again from scratch?{loses}");
             let then = match status.running {
                 true => vec![Command::Ask(name, Request::Rerun { cell: id })],
