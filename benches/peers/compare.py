@@ -187,13 +187,14 @@ def main():
     threads = ["--threads", str(args.threads)]
     # fractal last of all would find the files in the page cache, first it might not: it runs once before, unmeasured.
     fractal(args.fractal, args.data, args.threads)
-    if "fractal" in only:
-        results["fractal"] = fractal(args.fractal, args.data, args.threads)
-    for name in PEERS:
-        if name in only:
-            results[name] = itself(args.data, "--peer", name, *threads)
-    if args.spark_python and "spark" in only:
-        results["Spark MLlib"] = spark(args.spark_python, args.data, args.threads)
+    runs = {"fractal": lambda: fractal(args.fractal, args.data, args.threads)}
+    runs |= {name: lambda name=name: itself(args.data, "--peer", name, *threads) for name in PEERS}
+    if args.spark_python:
+        runs["spark"] = lambda: spark(args.spark_python, args.data, args.threads)
+    for name in (name for name in runs if name in only):
+        print(f"running: {name}", end=" ", file=sys.stderr, flush=True)
+        results[name] = runs[name]()
+        print(json.dumps(results[name]), file=sys.stderr, flush=True)
     base = results.get("fractal")
     print("| program | load s | train s | score s | total s | × fractal's train | × fractal's total | val / test | peak RSS MB |")
     print("|---|---:|---:|---:|---:|---:|---:|---|---:|")

@@ -389,6 +389,13 @@ pub enum EventKind {
         /// Time the thread waited for bytes.
         io_wait_us: u64,
     },
+    /// A thread keeps some of its binned rows on disk (`--rows-in-memory`).
+    RowsSpilled {
+        /// Its rows, those in memory too.
+        rows: u64,
+        /// Bytes on disk.
+        disk_bytes: u64,
+    },
     /// An unreadable file was left out (`--on-bad-file skip`).
     FileSkipped {
         /// Its path.
@@ -597,7 +604,7 @@ pub(crate) fn null_is_nan<'de, D: serde::Deserializer<'de>>(deserializer: D) -> 
 
 impl EventKind {
     /// All kinds, by the word in a journal's `event` field, in the order of their declaration.
-    pub const NAMES: [&str; 27] = [
+    pub const NAMES: [&str; 28] = [
         "RunStarted",
         "WorkerLaunched",
         "LimitsGranted",
@@ -608,6 +615,7 @@ impl EventKind {
         "FilesListed",
         "PartitionPlanned",
         "PartitionLoaded",
+        "RowsSpilled",
         "FileSkipped",
         "ThresholdsFitted",
         "ClassesCounted",
@@ -640,6 +648,7 @@ impl EventKind {
             EventKind::FilesListed { .. } => "FilesListed",
             EventKind::PartitionPlanned { .. } => "PartitionPlanned",
             EventKind::PartitionLoaded { .. } => "PartitionLoaded",
+            EventKind::RowsSpilled { .. } => "RowsSpilled",
             EventKind::FileSkipped { .. } => "FileSkipped",
             EventKind::ThresholdsFitted { .. } => "ThresholdsFitted",
             EventKind::ClassesCounted { .. } => "ClassesCounted",

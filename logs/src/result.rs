@@ -94,6 +94,9 @@ pub struct RunResult {
     pub partitions: PartitionSummary,
     /// Files left out because they could not be read, with the reason.
     pub skipped_files: BTreeMap<String, String>,
+    /// Bytes of binned rows that were kept on disk.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub spilled_bytes: u64,
     /// Warnings, by time.
     pub warnings: Vec<WarningLine>,
     /// Cross-validation, if there was one.
@@ -368,6 +371,7 @@ impl RunResult {
                 .collect(),
             partitions: PartitionSummary::from_state(state),
             skipped_files: state.skipped_files.clone(),
+            spilled_bytes: total(state.spilled_bytes.values().copied()),
             warnings: state
                 .warnings
                 .iter()
@@ -512,6 +516,10 @@ impl Reproducibility {
                 .collect(),
         })
     }
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 fn seconds(us: u64) -> f64 {

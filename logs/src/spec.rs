@@ -135,6 +135,10 @@ pub struct Topology {
     pub driver_memory: Option<u64>,
     /// Bytes of histogram one thread may hold for a level; past it, nodes are taken in groups.
     pub histogram_budget: u64,
+    /// Bytes of binned rows that one worker keeps in memory, its threads together; the rest lies on disk and is read once
+    /// a pass. `None`: all in memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_in_memory: Option<u64>,
     /// Train in one thread without the dataflow: the competent single-threaded baseline of a COST analysis.
     #[serde(default)]
     pub single_thread_baseline: bool,
@@ -242,6 +246,7 @@ impl Default for Topology {
             memory: None,
             driver_memory: None,
             histogram_budget: 256 << 20,
+            rows_in_memory: None,
             single_thread_baseline: false,
         }
     }

@@ -57,6 +57,8 @@ pub struct RunState {
     pub latencies: BTreeMap<(String, Source, u64), Latency>,
     /// Warnings, by time.
     pub warnings: BTreeSet<Warning>,
+    /// Bytes of binned rows on disk, by thread.
+    pub spilled_bytes: BTreeMap<Source, u64>,
     /// Files of the record, by what they are.
     pub files: BTreeMap<String, WrittenFile>,
     /// What `RunFinished` said; `None` while the run goes on, or if its end was not recorded.
@@ -168,6 +170,9 @@ impl RunState {
                     cpu_us: *cpu_us,
                     io_wait_us: *io_wait_us,
                 });
+            }
+            EventKind::RowsSpilled { disk_bytes, .. } => {
+                self.spilled_bytes.insert(source, *disk_bytes);
             }
             EventKind::FileSkipped { path, reason } => {
                 self.skipped_files.insert(path.clone(), reason.clone());

@@ -321,15 +321,17 @@ pub struct MemoryAsk {
     pub classes: u32,
     /// Bytes of histogram one thread may hold for a level.
     pub histogram_budget: u64,
+    /// Bytes of binned rows that one worker keeps in memory, if not all.
+    pub rows_in_memory: Option<u64>,
     /// Bytes one worker may use.
     pub limit: Option<u64>,
 }
 
 impl MemoryAsk {
-    /// Binned rows of one worker: one byte a feature and one for the class.
+    /// Binned rows of one worker in memory: one byte a feature and one for the class.
     pub fn row_bytes(&self) -> u64 {
         let share = self.rows.div_ceil(u64::from(self.workers.max(1)));
-        share * u64::from(self.features + 1)
+        (share * u64::from(self.features + 1)).min(self.rows_in_memory.unwrap_or(u64::MAX))
     }
 
     /// Histograms of one worker at the deepest level: trees × open nodes × features × bins × classes × 8 bytes a
@@ -539,6 +541,7 @@ mod tests {
             bins: 32,
             classes: 9,
             histogram_budget: 256 << 20,
+            rows_in_memory: None,
             limit: None,
         }
     }

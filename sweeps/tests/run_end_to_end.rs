@@ -162,6 +162,29 @@ fn cross_validation_chooses_and_refits() {
 }
 
 #[test]
+fn rows_on_disk_change_nothing_but_where_they_lie() {
+    let arguments = ["--data", path(data()), "--folds", "3", "--grid-trees", "2,5", "--grid-depths", "1,4"];
+    let memory = Run::of(&arguments).result();
+    // 27,000 rows of 8 bytes: none, and one partition of some, may stay.
+    for room in ["1", "40k"] {
+        let run = Run::of(&[&arguments[..], &["--rows-in-memory", room, "--workers", "2", "--cores", "2"]].concat());
+        let result = run.result();
+        assert_eq!((&result.model_hash, &result.cross_validation), (&memory.model_hash, &memory.cross_validation));
+        assert!(result.spilled_bytes > 0 && result.spilled_bytes <= 27_000 * 8, "{room}: {}", result.spilled_bytes);
+        assert!(String::from_utf8_lossy(&run.output.stdout).contains("binned rows, read once a level"));
+    }
+    assert_eq!(memory.spilled_bytes, 0);
+    // Nowhere to put them.
+    let store = tempfile::tempdir().unwrap();
+    let mut command = fractal_run();
+    command.env("TMPDIR", "/nonexistent").arg("--store").arg(store.path());
+    let output = command.args(["--data", path(data()), "--rows-in-memory", "1", "--workers", "2"]).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("/nonexistent") && errors.contains("TMPDIR"), "{errors}");
+}
+
+#[test]
 fn a_saved_model_predicts() {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("model.json");

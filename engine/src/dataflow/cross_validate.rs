@@ -34,6 +34,7 @@ pub(super) fn choose(
     let folds = wanted.folds as u8;
     let mut counts = Vec::with_capacity(models.len() * usize::from(folds));
     let mut per_fold = Vec::new();
+    let mut fault = None;
     let trees =
         (0..folds).flat_map(|fold| (0..u64::from(most_trees)).map(move |key| tree_spec(key, deepest, Some(fold))));
     // The batch numbers of a journal are unique in a run; 0 is the final forest.
@@ -49,13 +50,16 @@ pub(super) fn choose(
             let mut confusion = Confusion::new(model.classes.len());
             let only = HeldOut { seed: spec.seed, folds, fold: fold as u8 };
             let mut scorer = Scorer::new(&model, InstructionSet::detect());
-            for rows in data.rows {
-                scorer.score(rows, Some(only), &mut confusion);
-            }
+            let scored = data.rows.each(|rows| scorer.score(rows, Some(only), &mut confusion));
+            fault = fault.or(scored.err());
             counts.push(confusion);
         }
     }
-    let counts = match exchange.agree(Ok(Contribution::Folds(FoldCounts { counts }))).map_err(Error::Agreed)? {
+    let contribution = match fault {
+        Some(fault) => Err(fault),
+        None => Ok(Contribution::Folds(FoldCounts { counts })),
+    };
+    let counts = match exchange.agree(contribution).map_err(Error::Agreed)? {
         Agreement::Folds(total) => total.counts,
         other => unreachable!("a round of folds ended in {other:?}"),
     };

@@ -40,8 +40,12 @@ pub(crate) trait Exchange {
     fn agree(&mut self, contribution: Result<Contribution, Failure>) -> Result<Agreement, Failure>;
 
     /// Adds up this pass's histograms of all threads and chooses the splits of its nodes.
-    /// The splits come sorted by (tree, node).
-    fn choose_splits(&mut self, growing: &Growing, blocks: Vec<TreeBlock>) -> Result<Vec<NodeSplit>, Failure>;
+    /// The splits come sorted by (tree, node). A thread that could not count fails everybody.
+    fn choose_splits(
+        &mut self,
+        growing: &Growing,
+        blocks: Result<Vec<TreeBlock>, Failure>,
+    ) -> Result<Vec<NodeSplit>, Failure>;
 }
 
 /// The forest being grown and the pass in progress, shared by a thread's driver and its operators.
@@ -70,10 +74,14 @@ impl Exchange for Solo {
         fold(vec![contribution])
     }
 
-    fn choose_splits(&mut self, growing: &Growing, blocks: Vec<TreeBlock>) -> Result<Vec<NodeSplit>, Failure> {
+    fn choose_splits(
+        &mut self,
+        growing: &Growing,
+        blocks: Result<Vec<TreeBlock>, Failure>,
+    ) -> Result<Vec<NodeSplit>, Failure> {
         let grower = growing.grower.borrow();
         let owner = self.owner.get_or_insert_with(|| Owner::new(grower.shape(), 0, 1));
-        for block in blocks {
+        for block in blocks? {
             owner.add(&growing.pass, block)?;
         }
         Ok(owner.split(&grower, &growing.pass)?)
@@ -82,11 +90,14 @@ impl Exchange for Solo {
 
 type Part = (usize, Result<Contribution, Failure>);
 
+/// A block of counters, or why a thread has none.
+type Counted = Result<TreeBlock, Failure>;
+
 /// The threads of all workers, over one timely dataflow.
 pub(crate) struct Timely<'w> {
     worker: &'w mut Worker,
     contributions: InputHandle<Round, timely::container::CapacityContainerBuilder<Vec<Part>>>,
-    blocks: InputHandle<Round, timely::container::CapacityContainerBuilder<Vec<TreeBlock>>>,
+    blocks: InputHandle<Round, timely::container::CapacityContainerBuilder<Vec<Counted>>>,
     probe: ProbeHandle<Round>,
     agreements: Received<Result<Agreement, Failure>>,
     splits: Received<Result<NodeSplit, Failure>>,
@@ -142,8 +153,16 @@ impl Exchange for Timely<'_> {
         self.agreements.borrow_mut().pop().expect("a finished round has broadcast one agreement")
     }
 
-    fn choose_splits(&mut self, growing: &Growing, blocks: Vec<TreeBlock>) -> Result<Vec<NodeSplit>, Failure> {
+    fn choose_splits(
+        &mut self,
+        growing: &Growing,
+        blocks: Result<Vec<TreeBlock>, Failure>,
+    ) -> Result<Vec<NodeSplit>, Failure> {
         *self.growing.borrow_mut() = Some((*self.blocks.time(), growing.clone()));
+        let blocks = match blocks {
+            Ok(blocks) => blocks.into_iter().map(Ok).collect(),
+            Err(failure) => vec![Err(failure)],
+        };
         for block in blocks {
             self.blocks.send(block);
             // One block a message: a block is up to 1 MiB, and a default container would gather hundreds.
@@ -190,12 +209,13 @@ fn agree<'scope>(parts: StreamVec<'scope, Round, Part>) -> StreamVec<'scope, Rou
 /// Adds up histogram blocks at the owner of their tree as they arrive and, once all threads have sent theirs, chooses the
 /// splits of the pass.
 fn grow_level<'scope>(
-    blocks: StreamVec<'scope, Round, TreeBlock>,
+    blocks: StreamVec<'scope, Round, Counted>,
     growing: Rc<RefCell<Option<(Round, Growing)>>>,
     (index, peers): (usize, usize),
 ) -> StreamVec<'scope, Round, Result<NodeSplit, Failure>> {
+    let to = move |counted: &Counted| counted.as_ref().map_or(0, |block| owner_of(block.tree, peers) as u64);
     blocks
-        .unary_frontier(ExchangePact::new(move |block: &TreeBlock| owner_of(block.tree, peers) as u64), "grow_level", {
+        .unary_frontier(ExchangePact::new(to), "grow_level", {
             move |_, _| {
                 let mut owner = None;
                 let mut waiting = BTreeMap::new();
@@ -205,7 +225,7 @@ fn grow_level<'scope>(
                         if let Some(capability) = capability.retain_least(0) {
                             let (_, blocks) = waiting
                                 .entry(*capability.time())
-                                .or_insert_with(|| (capability, Vec::<TreeBlock>::new()));
+                                .or_insert_with(|| (capability, Vec::<Counted>::new()));
                             blocks.extend(data.flat_map(|part| part.drain(..)));
                         }
                     });
@@ -216,7 +236,8 @@ fn grow_level<'scope>(
                     let grower = grower.borrow();
                     let owner = owner.get_or_insert_with(|| Owner::new(grower.shape(), index, peers));
                     for block in blocks.drain(..) {
-                        fault = fault.take().or(owner.add(pass, block).err().map(Failure::from));
+                        let added = block.and_then(|block| owner.add(pass, block).map_err(Failure::from));
+                        fault = fault.take().or(added.err());
                     }
                     if frontier.frontier().less_equal(round) {
                         return;

@@ -10,20 +10,21 @@ use fractal_logs::{EventKind, FeatureSplits, Schema};
 
 use super::cross_validate;
 use super::exchange::{Exchange, Growing};
+use super::held::HeldRows;
 use super::read::Classes;
 use super::telemetry::Stopwatch;
 use super::thread::Thread;
-use crate::error::Error;
+use crate::error::{Error, Failure};
 use crate::forest::{
-    BinnedRows, Counter, Forest, ForestParams, Grower, InstructionSet, NodeSplit, Params, Shape, Thresholds, Tree,
-    TreeBlock, TreeSpec, owner_of, sqrt_features,
+    Counter, Forest, ForestParams, Grower, InstructionSet, NodeSplit, Params, Pass, Shape, Thresholds, Tree, TreeBlock,
+    TreeSpec, owner_of, sqrt_features,
 };
 
 /// Trains the forest of the spec (after choosing its parameters, if it is to be cross-validated).
 pub(crate) fn train(
     thread: &Thread,
     exchange: &mut impl Exchange,
-    rows: &[BinnedRows],
+    rows: &HeldRows,
     classes: &Classes,
     thresholds: Thresholds,
 ) -> Result<Forest, Error> {
@@ -57,7 +58,7 @@ pub(super) fn tree_spec(key: u64, depth: u32, held_out_fold: Option<u8>) -> Tree
 /// The rows of this thread and what all threads agreed on about train.
 #[derive(Debug)]
 pub(super) struct Training<'a> {
-    pub(super) rows: &'a [BinnedRows],
+    pub(super) rows: &'a HeldRows,
     pub(super) classes: &'a Classes,
     pub(super) thresholds: Thresholds,
 }
@@ -133,11 +134,11 @@ fn grow(
     exchange: &mut impl Exchange,
     grower: Grower,
     mut counter: Counter,
-    rows: &[BinnedRows],
+    rows: &HeldRows,
     batch: u32,
 ) -> Result<Vec<Tree>, Error> {
     let grower = Rc::new(RefCell::new(grower));
-    let own_rows: u64 = rows.iter().map(|rows| rows.rows() as u64).sum();
+    let own_rows = rows.rows();
     loop {
         let Some(pass) = grower.borrow_mut().next_pass()? else { break };
         let pass = Rc::new(pass);
@@ -152,13 +153,15 @@ fn grow(
             });
         }
         let watch = Stopwatch::start();
-        let histogram = counter.count(rows, &grower.borrow(), &pass);
+        let blocks = count(&mut counter, rows, &grower.borrow(), &pass);
         let counted_us = watch.wall_us();
-        let blocks = histogram.blocks;
         let bytes = |block: &TreeBlock| size_of_val(block.counts.as_slice()) as u64;
-        let block_bytes: u64 = blocks.iter().map(bytes).sum();
         let own = |block: &&TreeBlock| owner_of(block.tree, exchange.peers()) == exchange.index();
-        let sent_bytes = block_bytes - blocks.iter().filter(own).map(bytes).sum::<u64>();
+        let (mut block_bytes, mut sent_bytes) = (0, 0);
+        if let Ok(blocks) = &blocks {
+            block_bytes = blocks.iter().map(bytes).sum();
+            sent_bytes = block_bytes - blocks.iter().filter(own).map(bytes).sum::<u64>();
+        }
         thread.counters.add_rows(own_rows);
         thread.counters.add_exchanged_bytes(sent_bytes);
         let waiting = Instant::now();
@@ -196,6 +199,13 @@ fn grow(
     }
     let grower = Rc::try_unwrap(grower).unwrap_or_else(|_| unreachable!("the last pass gave its share back"));
     Ok(grower.into_inner().into_trees())
+}
+
+/// The histograms of this thread for a pass. Only reading rows back from disk can fail.
+fn count(counter: &mut Counter, rows: &HeldRows, grower: &Grower, pass: &Pass) -> Result<Vec<TreeBlock>, Failure> {
+    let mut counting = counter.start(grower, pass);
+    rows.each(|part| counting.add(part))?;
+    Ok(counting.finish().blocks)
 }
 
 fn by_feature(splits: &[NodeSplit]) -> (Vec<FeatureSplits>, u64) {

@@ -8,6 +8,7 @@ mod evaluate;
 mod exchange;
 mod fit_bins;
 mod grow_level;
+mod held;
 mod plan;
 mod read;
 mod telemetry;

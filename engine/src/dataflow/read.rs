@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::agreement::{Agreement, Contribution};
 use super::exchange::Exchange;
 use super::fit_bins::Fitted;
+use super::held::HeldRows;
 use super::plan::Plan;
 use super::telemetry::Stopwatch;
 use super::thread::Thread;
@@ -49,21 +50,19 @@ pub(crate) fn load(
     exchange: &mut impl Exchange,
     plan: &Plan,
     Fitted { thresholds, sample_rows }: &Fitted,
-) -> Result<(Vec<BinnedRows>, Classes), Error> {
+) -> Result<(HeldRows, Classes), Error> {
     let mut labels = LabelMap::new();
     let contribution = load_partitions(thread, plan, thresholds, &mut labels);
     let (mut rows, contribution) = match contribution {
         Ok((rows, loaded)) => (rows, Ok(Contribution::Loaded(Box::new(loaded)))),
-        Err(failure) => (Vec::new(), Err(failure)),
+        Err(failure) => (HeldRows::new(None), Err(failure)),
     };
     let classes = match exchange.agree(contribution).map_err(Error::Agreed)? {
         Agreement::Classes(classes) => *classes,
         other => unreachable!("a round of loads ended in {other:?}"),
     };
     let table = labels.to_sorted(&classes.codes, SKIPPED);
-    for rows in &mut rows {
-        relabel(rows, &table);
-    }
+    rows.relabel(&table);
     if thread.leads() {
         // Said here, not when they were fitted: z's deviation is known only now that all rows were seen.
         let z_deviation = (thread.spec.data.schema == Schema::Fractal).then_some(classes.z_deviation);
@@ -87,16 +86,20 @@ fn load_partitions(
     plan: &Plan,
     thresholds: &Thresholds,
     labels: &mut LabelMap,
-) -> Result<(Vec<BinnedRows>, Loaded), Failure> {
+) -> Result<(HeldRows, Loaded), Failure> {
     let mut loaded = Loaded { label: thread.spec.data.schema.label_name().to_string(), ..Loaded::default() };
-    let mut all = Vec::new();
+    let topology = &thread.spec.topology;
+    let mut all = HeldRows::new(topology.rows_in_memory.map(|bytes| bytes / u64::from(topology.cores.max(1))));
     let mut reader = Reader::new(thread, plan, Subset::Train, thresholds)?;
     while let Some((rows, report)) = reader.next(labels)? {
         for (code, count) in report.classes {
             *loaded.classes.entry(code).or_default() += count;
         }
         loaded.z.merge(&report.z);
-        all.push(rows);
+        all.push(rows)?;
+    }
+    if all.disk_bytes() > 0 {
+        thread.own.emit(EventKind::RowsSpilled { rows: all.rows(), disk_bytes: all.disk_bytes() });
     }
     Ok((all, loaded))
 }

@@ -523,6 +523,7 @@ fn any_kind() -> BoxedStrategy<EventKind> {
                 K::PartitionLoaded { partition, subset, rows, skipped, read_bytes, wall_us, cpu_us, io_wait_us }
             })
             .boxed(),
+        (n(), n()).prop_map(|(rows, disk_bytes)| K::RowsSpilled { rows, disk_bytes }).boxed(),
         (text(), text()).prop_map(|(path, reason)| K::FileSkipped { path, reason }).boxed(),
         (n(), vec(small(), 0..4), option::of(ratio()))
             .prop_map(|(sample_rows, bins, z_deviation)| K::ThresholdsFitted { sample_rows, bins, z_deviation })

@@ -171,13 +171,19 @@ fn phases(state: &RunState) -> Vec<PhaseMeasured> {
         let owner = spans.iter().filter(|s| s.1 <= pair[0] && s.2 >= pair[1]).max_by_key(|s| (s.1, s.0)).map(|s| s.0);
         *walls.entry(owner).or_default() += pair[1] - pair[0];
     }
+    let threads: u32 = state.workers.values().filter_map(|worker| worker.threads).sum();
     let mut list: Vec<PhaseMeasured> = spans
         .iter()
-        .map(|&(phase, ..)| PhaseMeasured {
-            name: phase.name().into(),
-            wall_s: seconds(walls.get(&Some(phase)).copied().unwrap_or(0)),
-            cpu_s: Some(seconds(state.phases[&phase].cpu_us())),
-            busy_s: Some(busy(state, phase)),
+        .map(|&(phase, ..)| {
+            let wall_s = seconds(walls.get(&Some(phase)).copied().unwrap_or(0));
+            // A process's CPU time holds that of the threads that fetch bytes, too: no thread is busy more than always.
+            let most = if threads > 0 { wall_s * f64::from(threads) } else { f64::INFINITY };
+            PhaseMeasured {
+                name: phase.name().into(),
+                wall_s,
+                cpu_s: Some(seconds(state.phases[&phase].cpu_us())),
+                busy_s: Some(busy(state, phase).min(most)),
+            }
         })
         .collect();
     let other = walls.get(&None).copied().unwrap_or(0);

@@ -172,6 +172,7 @@ impl Forecast {
             bins: spec.forest.bins,
             classes: self.classes_of(spec),
             histogram_budget: spec.topology.histogram_budget,
+            rows_in_memory: spec.topology.rows_in_memory,
             limit: spec.topology.memory,
         }
     }

@@ -75,36 +75,20 @@ impl Counter {
         grower: &Grower,
         pass: &Pass,
     ) -> LevelHistogram {
-        let mut histogram = LevelHistogram::default();
-        let mut plan = Plan::new(self.shape, grower, pass);
+        let mut counting = self.start(grower, pass);
+        for part in rows {
+            counting.add(part);
+        }
+        counting.finish()
+    }
+
+    /// The same a part at a time, for rows that are not all in memory.
+    pub fn start<'a>(&'a mut self, grower: &'a Grower, pass: &'a Pass) -> Counting<'a> {
+        let plan = Plan::new(self.shape, grower, pass);
         let len = |tree: &PassTree| tree.slots.len() * pass.slot_counters(self.shape);
         let counts = |tree: &PassTree| Counts::new(&plan, tree.slots.len(), len(tree));
-        let mut counts: Vec<Counts> = pass.trees.iter().map(counts).collect();
-        let mut since_flush = 0;
-        for part in rows {
-            assert_eq!(part.stride, self.shape.stride(), "rows of another number of features");
-            assert!(part.rows() <= u32::MAX as usize, "a part of too many rows");
-            for start in (0..part.rows()).step_by(plan.block_rows) {
-                let n = plan.block_rows.min(part.rows() - start);
-                if since_flush + n as u64 > ROWS_BETWEEN_FLUSHES {
-                    since_flush = 0;
-                    finish(self.set, &mut plan, grower, pass, &mut counts);
-                    for (tree, counts) in pass.trees.iter().zip(&mut counts) {
-                        let empty = vec![0; counts.wide.len()];
-                        histogram.push(tree.tree, std::mem::replace(&mut counts.wide, empty));
-                    }
-                }
-                since_flush += n as u64;
-                histogram.rows += n as u64;
-                self.count_block(&mut plan, grower, pass, part, start, n, &mut counts);
-            }
-            self.add_waiting(&plan, pass, part, &mut counts, 0);
-        }
-        finish(self.set, &mut plan, grower, pass, &mut counts);
-        for (tree, counts) in pass.trees.iter().zip(counts) {
-            histogram.push(tree.tree, counts.wide);
-        }
-        histogram
+        let counts = pass.trees.iter().map(counts).collect();
+        Counting { counter: self, grower, pass, plan, counts, histogram: LevelHistogram::default(), since_flush: 0 }
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -229,6 +213,54 @@ impl Counter {
     }
 }
 
+/// A pass that is being counted.
+#[derive(Debug)]
+pub struct Counting<'a> {
+    counter: &'a mut Counter,
+    grower: &'a Grower,
+    pass: &'a Pass,
+    plan: Plan,
+    counts: Vec<Counts>,
+    histogram: LevelHistogram,
+    since_flush: u64,
+}
+
+impl Counting<'_> {
+    /// Counts the rows of `part`.
+    ///
+    /// # Panics
+    /// As [`Counter::count`].
+    pub fn add(&mut self, part: &BinnedRows) {
+        let Counting { counter, grower, pass, plan, counts, histogram, since_flush } = self;
+        assert_eq!(part.stride, counter.shape.stride(), "rows of another number of features");
+        assert!(part.rows() <= u32::MAX as usize, "a part of too many rows");
+        for start in (0..part.rows()).step_by(plan.block_rows) {
+            let n = plan.block_rows.min(part.rows() - start);
+            if *since_flush + n as u64 > ROWS_BETWEEN_FLUSHES {
+                *since_flush = 0;
+                finish(counter.set, plan, grower, pass, counts);
+                for (tree, counts) in pass.trees.iter().zip(counts.iter_mut()) {
+                    let empty = vec![0; counts.wide.len()];
+                    histogram.push(tree.tree, std::mem::replace(&mut counts.wide, empty));
+                }
+            }
+            *since_flush += n as u64;
+            histogram.rows += n as u64;
+            counter.count_block(plan, grower, pass, part, start, n, counts);
+        }
+        counter.add_waiting(plan, pass, part, counts, 0);
+    }
+
+    /// All that was counted.
+    pub fn finish(mut self) -> LevelHistogram {
+        finish(self.counter.set, &mut self.plan, self.grower, self.pass, &mut self.counts);
+        for (tree, counts) in self.pass.trees.iter().zip(self.counts) {
+            self.histogram.push(tree.tree, counts.wide);
+        }
+        self.histogram
+    }
+}
+
 fn finish(set: InstructionSet, plan: &mut Plan, grower: &Grower, pass: &Pass, counts: &mut [Counts]) {
     if let Some(across) = &mut plan.across {
         across.finish(set, grower, pass, counts);
@@ -259,7 +291,7 @@ impl Counts {
     /// For `slots` slots with `len` counters together.
     fn new(plan: &Plan, slots: usize, len: usize) -> Self {
         let scalar = plan.across.is_none();
-        let sorted = scalar && 2 * len > FAR_BYTES && slots <= MOST_SLOTS;
+        let sorted = scalar && (2 * len > FAR_BYTES || plan.wide) && slots <= MOST_SLOTS;
         let narrow = if scalar && !sorted { len } else { 0 };
         Counts { wide: vec![0; len], narrow: Aligned::zeros(narrow), weight: 0, sorted: sorted.then(Sorted::default) }
     }

@@ -363,7 +363,7 @@ fn conservation(runs: &[Measured], names: &Names) -> Vec<Finding> {
 
 /// D1: the same training on another topology must give the same model.
 fn determinism(runs: &[Measured], names: &Names) -> Vec<Finding> {
-    const TOPOLOGY: [&str; 9] = [
+    const TOPOLOGY: [&str; 10] = [
         "workers",
         "cores",
         "memory",
@@ -371,6 +371,7 @@ fn determinism(runs: &[Measured], names: &Names) -> Vec<Finding> {
         "min_partition",
         "max_partition",
         "histogram_budget",
+        "rows_in_memory",
         "single_thread_baseline",
         "root",
     ];

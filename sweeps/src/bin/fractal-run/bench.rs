@@ -63,6 +63,8 @@ enum Section {
     StartUp,
     /// CPU time and exchange for 1 to N threads and workers
     Scaling,
+    /// Training with a tenth of the rows in memory and the rest on disk
+    OnDisk,
     /// Other depths, trees, bins, features and classes
     Shapes,
 }
@@ -90,6 +92,8 @@ struct Report {
     start_up: Option<runs::StartUp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     scaling: Option<Vec<runs::Point>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_disk: Option<runs::OnDisk>,
     #[serde(skip_serializing_if = "Option::is_none")]
     shapes: Option<Vec<shapes::ShapeTime>>,
     seconds: f64,
@@ -122,6 +126,7 @@ pub(crate) fn run(args: BenchArgs) -> Result<ExitCode> {
         recording: None,
         start_up: None,
         scaling: None,
+        on_disk: None,
         shapes: None,
         seconds: 0.0,
     };
@@ -154,6 +159,10 @@ pub(crate) fn run(args: BenchArgs) -> Result<ExitCode> {
         say("1 to N threads and workers");
         let most = args.most.unwrap_or(facts.logical_cpus.max(1));
         report.scaling = Some(runs::scaling(&mut bench, &spec, repeats, most)?);
+    }
+    if wanted(Section::OnDisk) {
+        say("rows on disk");
+        report.on_disk = Some(runs::on_disk(&mut bench, &spec, report.train_rows, repeats)?);
     }
     if wanted(Section::Shapes) {
         say("other shapes");

@@ -101,6 +101,10 @@ pub(crate) struct TopologyArgs {
     /// Histogram memory of one thread; a level that needs more is counted in groups of nodes
     #[arg(long, value_name = "SIZE", default_value = "256m", value_parser = mebibytes)]
     pub(crate) histogram_budget: u64,
+    /// Binned rows that a worker keeps in memory (8 bytes a row for FRACTAL); the rest lies in a file in TMPDIR
+    /// and is read once for each level [default: all]
+    #[arg(long, value_name = "SIZE", value_parser = mebibytes)]
+    pub(crate) rows_in_memory: Option<u64>,
     /// Train in one thread without the dataflow: the baseline of a COST analysis
     #[arg(long, value_enum, value_name = "KIND")]
     pub(crate) baseline: Option<BaselineArg>,
@@ -167,6 +171,7 @@ impl SpecArgs {
                 memory: self.topology.memory,
                 driver_memory: self.topology.driver_memory,
                 histogram_budget: self.topology.histogram_budget,
+                rows_in_memory: self.topology.rows_in_memory,
                 single_thread_baseline: baseline,
             },
             cross_validation: self.forest.folds.map(|folds| CrossValidation {

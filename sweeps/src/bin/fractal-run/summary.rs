@@ -118,6 +118,9 @@ pub(crate) fn text(result: &RunResult) -> String {
         bytes(peak),
         bytes(result.exchanged_bytes)
     ));
+    if result.spilled_bytes > 0 {
+        out.push(format!("on disk      {} of binned rows, read once a level", bytes(result.spilled_bytes)));
+    }
     for (index, worker) in &result.workers {
         if let (Some(requested), Some(granted)) = (worker.requested, worker.granted)
             && requested != granted

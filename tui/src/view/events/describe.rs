@@ -113,6 +113,10 @@ pub fn describe(event: &RunEvent) -> Told {
                 ),
             )
         }
+        EventKind::RowsSpilled { rows, disk_bytes } => (
+            Weight::Detail,
+            format!("{} of the thread's {} rows lie on disk", units::bytes(*disk_bytes, false), units::count(*rows)),
+        ),
         EventKind::FileSkipped { path, reason } => (Weight::Warning, format!("{path} left out: {reason}")),
         EventKind::ThresholdsFitted { sample_rows, bins, .. } => {
             (Weight::Step, format!("bins fitted on {} rows for {} features", units::count(*sample_rows), bins.len()))

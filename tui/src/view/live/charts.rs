@@ -178,6 +178,7 @@ fn memory_ask(state: &RunState) -> Option<MemoryAsk> {
         bins: spec.forest.bins,
         classes: if classes == 0 { 9 } else { classes as u32 },
         histogram_budget: spec.topology.histogram_budget,
+        rows_in_memory: spec.topology.rows_in_memory,
         limit: spec.topology.memory,
     })
 }

@@ -199,6 +199,7 @@ fn ask(run: &Measured) -> MemoryAsk {
         bins: number(Axis::Bins, 32.0) as u32,
         // Those of FRACTAL; the calibration takes up what other data have more or less.
         classes: 9,
+        rows_in_memory: None,
         histogram_budget: number(Axis::HistogramBudget, (256u64 << 20) as f64) as u64,
         limit: run.memory,
     }

@@ -214,6 +214,38 @@ pub(super) fn start_up(bench: &mut Bench, spec: &RunSpec, runs: u32) -> Result<S
     })
 }
 
+/// One worker of one thread whose rows lie on disk but for a tenth, beside the same with all in memory.
+#[derive(Debug, Serialize)]
+pub(super) struct OnDisk {
+    /// Bytes of rows that may stay in memory.
+    pub(super) rows_in_memory: u64,
+    pub(super) in_memory: RunTime,
+    pub(super) on_disk: RunTime,
+    /// CPU nanoseconds of the training phase per row × tree × level, splitting included.
+    pub(super) ns_per_rtl_in_memory: f64,
+    pub(super) ns_per_rtl_on_disk: f64,
+    /// Whether both grew the same forest, byte for byte.
+    pub(super) same_forest: bool,
+}
+
+pub(super) fn on_disk(bench: &mut Bench, spec: &RunSpec, train_rows: u64, repeats: u32) -> Result<OnDisk> {
+    let mut spec = with(spec, 1, 1);
+    let in_memory = bench.least(&spec, repeats)?;
+    let rows_in_memory = train_rows * (spec.data.schema.feature_names().len() as u64 + 1) / 10;
+    spec.topology.rows_in_memory = Some(rows_in_memory);
+    let on_disk = bench.least(&spec, repeats)?;
+    let rtl = train_rows as f64 * f64::from(spec.forest.trees) * f64::from(spec.forest.depth);
+    let ns_per_rtl = |run: &RunTime| run.phase(Phase::Train).cpu_s * 1e9 / rtl;
+    Ok(OnDisk {
+        rows_in_memory,
+        ns_per_rtl_in_memory: ns_per_rtl(&in_memory),
+        ns_per_rtl_on_disk: ns_per_rtl(&on_disk),
+        same_forest: in_memory.model_hash.is_some() && in_memory.model_hash == on_disk.model_hash,
+        in_memory,
+        on_disk,
+    })
+}
+
 /// One number of threads or workers.
 #[derive(Debug, Serialize)]
 pub(super) struct Point {

@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use fractal_logs::Phase;
 
 use super::parts::Parts;
-use super::runs::{Point, Recording, RunTime, StartUp, Whole};
+use super::runs::{OnDisk, Point, Recording, RunTime, StartUp, Whole};
 use super::shapes::ShapeTime;
 use super::{Report, Spread, Time};
 use crate::words::{bytes, count, seconds};
@@ -36,6 +36,9 @@ pub(super) fn of(report: &Report) -> String {
     }
     if let Some(found) = &report.scaling {
         section("threads and workers", scaling(found));
+    }
+    if let Some(found) = &report.on_disk {
+        section("rows on disk, one thread", on_disk(found));
     }
     if let Some(found) = &report.shapes {
         section("other shapes, synthetic rows, counting alone in one thread", shapes(found));
@@ -175,6 +178,29 @@ fn scaling(points: &[Point]) -> String {
         ]);
     }
     format!("{rows}\n")
+}
+
+fn on_disk(found: &OnDisk) -> String {
+    let mut rows = table(&["binned rows", "wall", "train wall", "train CPU", "ns/rtl", "peak RSS"]);
+    for (name, run, ns) in [
+        ("in memory".to_string(), &found.in_memory, found.ns_per_rtl_in_memory),
+        (format!("{} in memory", bytes(found.rows_in_memory)), &found.on_disk, found.ns_per_rtl_on_disk),
+    ] {
+        let train = run.phase(Phase::Train);
+        rows.add_row([
+            name,
+            seconds(run.wall_s),
+            seconds(train.wall_s),
+            seconds(train.cpu_s),
+            format!("{ns:.3}"),
+            bytes(run.peak_rss_bytes),
+        ]);
+    }
+    let same = if found.same_forest { "the same bytes" } else { "ANOTHER ONE" };
+    format!(
+        "{rows}\ntraining on disk ÷ in memory: {:.3} (CPU); the forest: {same}\n",
+        found.ns_per_rtl_on_disk / found.ns_per_rtl_in_memory
+    )
 }
 
 fn shapes(shapes: &[ShapeTime]) -> String {
