@@ -5,6 +5,7 @@ mod sweep;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fractal_sweeps::control::{self, ControlSocket, Request, Response};
@@ -83,6 +84,37 @@ fn a_viewer_watches_and_ends_a_sweep() {
     assert!(error.contains("nobody runs the sweep"), "{error}");
     let left = SweepStatus::load(&world.dir(), "t").unwrap();
     assert!(!left.running && left.counts.planned == 3, "{left:?}");
+}
+
+#[test]
+fn a_viewer_has_a_finished_cell_run_again() {
+    let world = World::new(GRID);
+    let mut sitting = world.open(Box::new(|_| {})).unwrap();
+    let socket = ControlSocket::open(sitting.dir(), sitting.desk()).unwrap();
+    sitting.announce(Some(socket.path().to_path_buf()), None).unwrap();
+    let id = |label: &str| world.cells().into_iter().find(|cell| cell.label == label).unwrap().id;
+    let (first, second) = (id("workers=2"), id("workers=1"));
+    let answers = Arc::new(Mutex::new(Vec::new()));
+    let mut runner = Scripted::new(&world.grid);
+    let (dir, heard) = (world.dir(), answers.clone());
+    let mut asked = false;
+    // The cell of two workers is done when that of one begins; then it is asked for again, once.
+    runner.on_run = Box::new(move |request, _| {
+        if request.spec.topology.workers == 1 && !asked {
+            asked = true;
+            let ask = |cell: &str| control::ask(&dir, &Request::Rerun { cell: cell.into() }).unwrap();
+            *heard.lock().unwrap() = vec![ask(&second), ask("zzz"), ask(&first)];
+        }
+    });
+    assert_eq!(sitting.run(&world.cells(), &mut runner).unwrap(), SweepOutcome::Done);
+    assert_eq!(runner.story(), ["workers=2 r1", "workers=1 r1", "workers=2 r1"]);
+    let answers = answers.lock().unwrap();
+    assert!(!answers[0].ok && answers[0].error.as_ref().unwrap().contains("running now"), "{answers:?}");
+    assert!(!answers[1].ok && answers[1].error.as_ref().unwrap().contains("zzz"), "{answers:?}");
+    assert_eq!(answers[2].message.as_deref(), Some("1 run queued again"));
+    // Only the second run counts: the cell is done once, not twice.
+    let status = SweepStatus::load(&world.dir(), "t").unwrap();
+    assert_eq!(status.cells.iter().map(|cell| cell.done).collect::<Vec<_>>(), [1, 1]);
 }
 
 #[test]
