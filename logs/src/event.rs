@@ -46,6 +46,15 @@ impl Source {
             Source::Worker(worker) | Source::Thread { worker, .. } => Some(worker),
         }
     }
+
+    /// (worker, thread) under which what a thread reports is kept; a worker without threads counts as its first.
+    pub(crate) fn thread(&self) -> (u32, u32) {
+        match *self {
+            Source::Thread { worker, thread } => (worker, thread),
+            Source::Worker(worker) => (worker, 0),
+            Source::Runner => (0, 0),
+        }
+    }
 }
 
 impl fmt::Display for Source {
@@ -200,6 +209,34 @@ pub struct FeatureSplits {
     pub splits: u64,
     /// Sum of gain × weighted rows over them, the unnormalised importance.
     pub gain: f64,
+}
+
+/// What an operator of the dataflow cost one thread in a phase.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperatorCost {
+    /// Its name.
+    pub name: String,
+    /// Times it ran.
+    pub activations: u64,
+    /// Time it ran, without the operators inside it.
+    pub busy_us: u64,
+    /// Its longest activation.
+    pub longest_us: u64,
+}
+
+/// What passed a channel between two operators at one thread in a phase.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelTraffic {
+    /// Name of the operator that sends.
+    pub from: String,
+    /// Name of the operator that receives.
+    pub to: String,
+    /// Messages this thread sent, to itself or to others.
+    pub sent_messages: u64,
+    /// Records in them.
+    pub sent_records: u64,
+    /// Records this thread received, from itself or from others.
+    pub received_records: u64,
 }
 
 /// How a run ended.
@@ -546,6 +583,18 @@ pub enum EventKind {
         /// HdrHistogram of microseconds, V2 encoding, base64.
         hdr_base64: String,
     },
+    /// What timely's own logging counted at a thread since the phase began: at its end, and now and then in a long
+    /// one. A later event of the same thread and phase replaces the earlier one. Runs without timely have none.
+    DataflowMeasured {
+        /// The phase in which the operators ran.
+        phase: Phase,
+        /// Time the thread slept because no operator had anything to do.
+        parked_us: u64,
+        /// Operators that ran.
+        operators: Vec<OperatorCost>,
+        /// Channels that something passed.
+        channels: Vec<ChannelTraffic>,
+    },
     /// Something is not as it should be, and the run goes on.
     WarningRaised {
         /// Stable kebab-case id.
@@ -628,6 +677,7 @@ impl EventKind {
         "SubsetEvaluated",
         "WorkerSampled",
         "LatencyRecorded",
+        "DataflowMeasured",
         "WarningRaised",
         "FileWritten",
         "WorkerFinished",
@@ -661,6 +711,7 @@ impl EventKind {
             EventKind::SubsetEvaluated { .. } => "SubsetEvaluated",
             EventKind::WorkerSampled { .. } => "WorkerSampled",
             EventKind::LatencyRecorded { .. } => "LatencyRecorded",
+            EventKind::DataflowMeasured { .. } => "DataflowMeasured",
             EventKind::WarningRaised { .. } => "WarningRaised",
             EventKind::FileWritten { .. } => "FileWritten",
             EventKind::WorkerFinished { .. } => "WorkerFinished",

@@ -23,7 +23,7 @@ pub const JOURNAL_FORMAT: &str = "fractal-journal";
 /// Raised when an older reader would misread the journal: a field changes meaning or goes.
 pub const JOURNAL_VERSION: u32 = 1;
 /// Raised when event kinds or optional fields are added: older readers skip them and say how many.
-pub const JOURNAL_MINOR: u32 = 0;
+pub const JOURNAL_MINOR: u32 = 1;
 
 /// Longest time an event waits in memory before it reaches the file.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(250);
@@ -274,7 +274,7 @@ pub struct Journal {
 }
 
 /// Lines of a journal that gave no event.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
     /// Lines of each event kind this version does not know.
     pub unknown_kinds: BTreeMap<String, u64>,

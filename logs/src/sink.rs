@@ -11,6 +11,11 @@ use crate::event::{EventKind, RunEvent, Source};
 pub trait EventSink: Send + Sync {
     /// Takes one event.
     fn record(&self, event: &RunEvent);
+
+    /// Whether anybody takes the events: gathering what costs something is left out otherwise.
+    fn is_listening(&self) -> bool {
+        true
+    }
 }
 
 impl<F: Fn(&RunEvent) + Send + Sync> EventSink for F {
@@ -38,6 +43,21 @@ impl EventSink for FanOut {
             sink.record(event);
         }
     }
+
+    fn is_listening(&self) -> bool {
+        self.sinks.iter().any(|sink| sink.is_listening())
+    }
+}
+
+/// Takes nothing.
+struct Deaf;
+
+impl EventSink for Deaf {
+    fn record(&self, _event: &RunEvent) {}
+
+    fn is_listening(&self) -> bool {
+        false
+    }
 }
 
 impl fmt::Debug for FanOut {
@@ -63,12 +83,17 @@ impl Emitter {
 
     /// An emitter that drops everything (`--no-journal`, benches).
     pub fn silent() -> Self {
-        Emitter::new(Arc::new(|_: &RunEvent| {}), Source::Runner, Instant::now())
+        Emitter::new(Arc::new(Deaf), Source::Runner, Instant::now())
     }
 
     /// The same sink and clock under another source.
     pub fn for_source(&self, source: Source) -> Self {
         Emitter { source, ..self.clone() }
+    }
+
+    /// Whether anybody takes its events.
+    pub fn records(&self) -> bool {
+        self.sink.is_listening()
     }
 
     /// The source this emitter stamps.

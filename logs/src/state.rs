@@ -17,6 +17,8 @@ mod parts;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::*;
 
 pub use parts::*;
@@ -25,7 +27,9 @@ pub use parts::*;
 pub const SAMPLES_KEPT: usize = 2048;
 
 /// What is known of a run after some of its events.
-#[derive(Clone, Debug, Default, PartialEq)]
+///
+/// Serialisable for caches of the program that wrote them: between programs the journal is what is exchanged.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
     /// What `RunStarted` said; `None` before it.
     pub started: Option<Started>,
@@ -55,6 +59,8 @@ pub struct RunState {
     pub chosen: Option<(u32, u32, f64)>,
     /// Latency histograms by name, source and time.
     pub latencies: BTreeMap<(String, Source, u64), Latency>,
+    /// What timely counted in a phase, by thread (worker, thread).
+    pub dataflow: BTreeMap<Phase, BTreeMap<(u32, u32), ThreadDataflow>>,
     /// Warnings, by time.
     pub warnings: BTreeSet<Warning>,
     /// Bytes of binned rows on disk, by thread.
@@ -219,6 +225,18 @@ impl RunState {
                 let latency = Latency { count: *count, hdr_base64: hdr_base64.clone() };
                 self.latencies.insert((name.clone(), source, at_us), latency);
             }
+            EventKind::DataflowMeasured { phase, parked_us, operators, channels } => {
+                let threads = self.dataflow.entry(*phase).or_default();
+                let measured = threads.entry(source.thread()).or_default();
+                if measured.at_us <= at_us {
+                    *measured = ThreadDataflow {
+                        at_us,
+                        parked_us: *parked_us,
+                        operators: operators.clone(),
+                        channels: channels.clone(),
+                    };
+                }
+            }
             EventKind::WarningRaised { code, message } => {
                 self.warnings.insert(Warning { at_us, source, code: code.clone(), message: message.clone() });
             }
@@ -323,11 +341,6 @@ impl RunState {
                 });
             }
             EventKind::LevelCounted { batch, level, group, rows, busy_us, cpu_us, waiting_us, sent_bytes } => {
-                let thread = match source {
-                    Source::Thread { worker, thread } => (worker, thread),
-                    Source::Worker(worker) => (worker, 0),
-                    Source::Runner => (0, 0),
-                };
                 let share = LevelShare {
                     finished_us: at_us,
                     rows: *rows,
@@ -336,7 +349,7 @@ impl RunState {
                     waiting_us: *waiting_us,
                     sent_bytes: *sent_bytes,
                 };
-                self.pass(*batch, *level, *group).threads.insert(thread, share);
+                self.pass(*batch, *level, *group).threads.insert(source.thread(), share);
             }
             EventKind::LevelFinished { batch, level, group, wall_us, exchanged_bytes, splits, leaves } => {
                 self.pass(*batch, *level, *group).finished = Some(LevelEnd {
@@ -408,11 +421,20 @@ impl RunState {
 
 impl WorkerState {
     fn add_sample(&mut self, sample: Sample) {
-        // Nearly always the latest; a sample seen before takes its own place again.
+        // Nearly always the latest.
+        if self.samples.last().is_none_or(|last| last.elapsed_us < sample.elapsed_us) {
+            self.samples.push(sample);
+            return self.thin_out();
+        }
+        // A sample seen before takes its own place again.
         match self.samples.binary_search_by_key(&sample.elapsed_us, |earlier| earlier.elapsed_us) {
             Ok(place) => self.samples[place] = sample,
             Err(place) => self.samples.insert(place, sample),
         }
+        self.thin_out();
+    }
+
+    fn thin_out(&mut self) {
         if self.samples.len() > SAMPLES_KEPT {
             let mut index = 0;
             self.samples.retain(|_| {

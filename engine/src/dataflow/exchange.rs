@@ -5,18 +5,21 @@
 //! and broadcast what came out. Starting, stopping and failing are plain code between rounds.
 //!
 //! ```text
-//! contribution ──► exchange to thread 0 ──► agree ────► broadcast ──► agreement
-//! tree blocks ───► exchange to tree's owner ► grow_level ► broadcast ──► splits
+//! contribution ──► exchange to thread 0 ──► agree ────► share ──► agreement
+//! tree blocks ───► exchange to tree's owner ► grow_level ► share ──► splits
 //! ```
+//!
+//! The operators' names are for people: they stand in the journal and on the viewer's overlay of operators.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use timely::dataflow::channels::pact::Exchange as ExchangePact;
+use timely::ExchangeData;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::{Exchange as ExchangePact, Pipeline};
 use timely::dataflow::operators::generic::Operator;
-use timely::dataflow::operators::vec::Broadcast;
-use timely::dataflow::operators::{Input, Inspect, Probe};
+use timely::dataflow::operators::{Input, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle, Scope, StreamVec};
 use timely::worker::Worker;
 
@@ -96,8 +99,8 @@ type Counted = Result<TreeBlock, Failure>;
 /// The threads of all workers, over one timely dataflow.
 pub(crate) struct Timely<'w> {
     worker: &'w mut Worker,
-    contributions: InputHandle<Round, timely::container::CapacityContainerBuilder<Vec<Part>>>,
-    blocks: InputHandle<Round, timely::container::CapacityContainerBuilder<Vec<Counted>>>,
+    contributions: InputHandle<Round, CapacityContainerBuilder<Vec<Part>>>,
+    blocks: InputHandle<Round, CapacityContainerBuilder<Vec<Counted>>>,
     probe: ProbeHandle<Round>,
     agreements: Received<Result<Agreement, Failure>>,
     splits: Received<Result<NodeSplit, Failure>>,
@@ -119,11 +122,10 @@ impl<'w> Timely<'w> {
         let growing = Rc::new(RefCell::new(None));
         let place = (worker.index(), worker.peers());
         worker.dataflow_named("forest", |scope: Scope<'_, Round>| {
-            agree(scope.input_from(&mut contributions)).broadcast().inspect(collect(&agreements)).probe_with(&probe);
-            grow_level(scope.input_from(&mut blocks), growing.clone(), place)
-                .broadcast()
-                .inspect(collect(&splits))
-                .probe_with(&probe);
+            let agreed = agree(scope.input_from(&mut contributions));
+            share(agreed, ["copy the agreement", "take the agreement"], &agreements).probe_with(&probe);
+            let chosen = grow_level(scope.input_from(&mut blocks), growing.clone(), place);
+            share(chosen, ["copy the splits", "take the splits"], &splits).probe_with(&probe);
         });
         Timely { worker, contributions, blocks, probe, agreements, splits, growing }
     }
@@ -177,15 +179,43 @@ impl Exchange for Timely<'_> {
     }
 }
 
-fn collect<D: Clone + 'static>(received: &Received<D>) -> impl FnMut(&D) + 'static {
+/// Brings every record to all threads, where `received` takes it: copied once a thread, sent, received, each step under a
+/// name of its own.
+fn share<'scope, D: ExchangeData + Clone>(
+    records: StreamVec<'scope, Round, D>,
+    [copy, take]: [&str; 2],
+    received: &Received<D>,
+) -> StreamVec<'scope, Round, ()> {
+    let peers = records.scope().peers() as u64;
     let received = received.clone();
-    move |record| received.borrow_mut().push(record.clone())
+    records
+        .unary(Pipeline, copy, move |_, _| {
+            move |input, output| {
+                input.for_each_stamp(|capability, data| {
+                    let records = data.flat_map(|part| part.drain(..));
+                    let copies = records.flat_map(|record| (0..peers).map(move |peer| (peer, record.clone())));
+                    output.session(&capability).give_iterator(copies);
+                });
+            }
+        })
+        .container::<Vec<_>>()
+        .unary::<CapacityContainerBuilder<Vec<()>>, _, _, _>(
+            ExchangePact::new(|&(peer, _): &(u64, D)| peer),
+            take,
+            |_, _| {
+                move |input, _output| {
+                    input.for_each_stamp(|_, data| {
+                        received.borrow_mut().extend(data.flat_map(|part| part.drain(..)).map(|(_, record)| record));
+                    });
+                }
+            },
+        )
 }
 
 /// Folds each round's contributions at thread 0, in thread order.
 fn agree<'scope>(parts: StreamVec<'scope, Round, Part>) -> StreamVec<'scope, Round, Result<Agreement, Failure>> {
     parts
-        .unary_frontier(ExchangePact::new(|_: &Part| 0), "agree", |_, _| {
+        .unary_frontier(ExchangePact::new(|_: &Part| 0), "fold contributions", |_, _| {
             let mut rounds = BTreeMap::new();
             move |(input, frontier), output| {
                 input.for_each_stamp(|capability, data| {
@@ -215,7 +245,7 @@ fn grow_level<'scope>(
 ) -> StreamVec<'scope, Round, Result<NodeSplit, Failure>> {
     let to = move |counted: &Counted| counted.as_ref().map_or(0, |block| owner_of(block.tree, peers) as u64);
     blocks
-        .unary_frontier(ExchangePact::new(to), "grow_level", {
+        .unary_frontier(ExchangePact::new(to), "choose splits", {
             move |_, _| {
                 let mut owner = None;
                 let mut waiting = BTreeMap::new();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
 
-use fractal_logs::{EventKind, FeatureSplits, Schema};
+use fractal_logs::{EventKind, FeatureSplits, Phase, Schema};
 
 use super::cross_validate;
 use super::exchange::{Exchange, Growing};
@@ -184,6 +184,9 @@ fn grow(
             waiting_us,
             sent_bytes,
         });
+        if let Some(event) = thread.meter.so_far(Phase::Train) {
+            thread.own.emit(event);
+        }
         if let Some((splits, leaves)) = summary {
             thread.run.emit(EventKind::LevelFinished {
                 batch,

@@ -9,6 +9,7 @@ mod exchange;
 mod fit_bins;
 mod grow_level;
 mod held;
+mod meter;
 mod plan;
 mod read;
 mod telemetry;
@@ -25,6 +26,7 @@ use timely::communication::allocator::zero_copy::initialize::initialize_networki
 use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
 
 use self::exchange::{Exchange, Solo, Timely};
+use self::meter::Meter;
 use self::telemetry::{Counters, Pulse};
 use self::thread::Thread;
 use crate::dataset::Source;
@@ -83,6 +85,7 @@ pub fn run_worker(spec: &RunSpec, cluster: Cluster, emitter: &Emitter) -> Result
                 partition_load: LatencyRecorder::new("partition_load").into(),
                 level_count: LatencyRecorder::new("level_count").into(),
                 round_trip: LatencyRecorder::new("round_trip").into(),
+                meter: Meter::default(),
             }
         }
     };
@@ -90,8 +93,12 @@ pub fn run_worker(spec: &RunSpec, cluster: Cluster, emitter: &Emitter) -> Result
         return phases(&run_thread(0), &mut Solo::default());
     }
     let (builders, guard) = allocators(cluster)?;
+    let records = emitter.records();
     let guards = timely::execute::execute_from(builders, guard, timely::WorkerConfig::default(), move |worker| {
         let thread = run_thread(worker.index() - index * threads);
+        if records {
+            thread.meter.listen(worker);
+        }
         phases(&thread, &mut Timely::build(worker))
     })
     .map_err(Error::Dataflow)?;

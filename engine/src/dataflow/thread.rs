@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use fractal_logs::{Emitter, EventKind, LatencyRecorder, OnBadFile, Phase, RunSpec};
 
+use super::meter::Meter;
 use super::telemetry::{Counters, Stopwatch};
 use crate::dataset::{self, Source};
 
@@ -27,6 +28,8 @@ pub(crate) struct Thread {
     pub(crate) level_count: RefCell<LatencyRecorder>,
     /// Wall time of each exchange of a pass, waiting for others included.
     pub(crate) round_trip: RefCell<LatencyRecorder>,
+    /// What its dataflow costs; stays empty for a thread that has none.
+    pub(crate) meter: Meter,
 }
 
 impl Thread {
@@ -56,6 +59,9 @@ impl Thread {
             if let Some(event) = recorder.borrow_mut().take() {
                 self.own.emit(event);
             }
+        }
+        if let Some(event) = self.meter.phase_ended(phase) {
+            self.own.emit(event);
         }
         self.own.emit(EventKind::PhaseFinished { phase, wall_us: watch.wall_us(), cpu_us: watch.cpu_us() });
         if self.leads() {

@@ -9,10 +9,11 @@ use crate::event::*;
 use crate::spec::RunSpec;
 
 /// The facts of `RunStarted`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)] // the fields of EventKind::RunStarted
 pub struct Started {
     pub run_id: String,
+    #[serde(with = "as_json")]
     pub spec: RunSpec,
     pub spec_hash: String,
     pub wall_clock_ms: u64,
@@ -26,14 +27,14 @@ pub struct Started {
 }
 
 /// One phase, as each source saw it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PhaseState {
     /// By source.
     pub sources: BTreeMap<Source, Stretch>,
 }
 
 /// Start, end and cost of something, in microseconds since the run's start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stretch {
     /// `elapsed` of its start event.
     pub started_us: Option<u64>,
@@ -89,7 +90,7 @@ impl PhaseState {
 }
 
 /// One worker.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WorkerState {
     /// When it was started.
     pub launched_us: Option<u64>,
@@ -175,7 +176,7 @@ impl WorkerState {
 }
 
 /// The loss of a worker.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lost {
     /// When.
     pub at_us: u64,
@@ -184,7 +185,7 @@ pub struct Lost {
 }
 
 /// One pulse of a worker; units as in [`EventKind::WorkerSampled`].
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)] // the fields of EventKind::WorkerSampled
 pub struct Sample {
     pub elapsed_us: u64,
@@ -199,7 +200,7 @@ pub struct Sample {
 }
 
 /// The mesh between workers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mesh {
     /// When all were connected.
     pub at_us: u64,
@@ -208,7 +209,7 @@ pub struct Mesh {
 }
 
 /// train, val or test.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SubsetState {
     /// Its files.
     pub files: Option<FileList>,
@@ -230,7 +231,7 @@ pub struct FileList {
 }
 
 /// Score of a subset.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)] // the fields of EventKind::SubsetEvaluated
 pub struct Evaluation {
     pub rows: u64,
@@ -241,7 +242,7 @@ pub struct Evaluation {
 }
 
 /// One partition.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionState {
     /// Its subset, from whichever event came first.
     pub subset: Option<Subset>,
@@ -252,7 +253,7 @@ pub struct PartitionState {
 }
 
 /// A partition as planned.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)] // the fields of EventKind::PartitionPlanned
 pub struct PlannedPartition {
     pub worker: u32,
@@ -263,7 +264,7 @@ pub struct PlannedPartition {
 }
 
 /// A partition as loaded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadedPartition {
     /// Who loaded it.
     pub source: Source,
@@ -291,7 +292,7 @@ impl LoadedPartition {
 }
 
 /// What the bins were fitted on.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Thresholds {
     /// When.
     pub at_us: u64,
@@ -304,7 +305,7 @@ pub struct Thresholds {
 }
 
 /// Which pass over the rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LevelKey {
     /// Batch of trees.
     pub batch: u32,
@@ -315,7 +316,7 @@ pub struct LevelKey {
 }
 
 /// One pass over the rows.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LevelState {
     /// What it was to count; `None` until `LevelStarted` is read.
     pub started: Option<LevelStart>,
@@ -326,7 +327,7 @@ pub struct LevelState {
 }
 
 /// The beginning of a pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)] // the fields of EventKind::LevelStarted
 pub struct LevelStart {
     pub at_us: u64,
@@ -336,7 +337,7 @@ pub struct LevelStart {
 }
 
 /// A thread's share of a pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)] // the fields of EventKind::LevelCounted
 pub struct LevelShare {
     pub finished_us: u64,
@@ -355,7 +356,7 @@ impl LevelShare {
 }
 
 /// The end of a pass.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)] // the fields of EventKind::LevelFinished
 pub struct LevelEnd {
     pub at_us: u64,
@@ -381,7 +382,7 @@ impl LevelState {
 }
 
 /// The finished forest.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)] // the fields of EventKind::ForestGrown
 pub struct ForestFacts {
     pub at_us: u64,
@@ -394,7 +395,7 @@ pub struct ForestFacts {
 }
 
 /// One latency histogram; its key in [`RunState::latencies`] tells its name, source and end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latency {
     /// Values.
     pub count: u64,
@@ -402,8 +403,18 @@ pub struct Latency {
     pub hdr_base64: String,
 }
 
+/// What timely counted at one thread in one phase.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)] // the fields of EventKind::DataflowMeasured
+pub struct ThreadDataflow {
+    pub at_us: u64,
+    pub parked_us: u64,
+    pub operators: Vec<OperatorCost>,
+    pub channels: Vec<ChannelTraffic>,
+}
+
 /// A warning. Ordered by time.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Warning {
     /// When.
     pub at_us: u64,
@@ -416,7 +427,7 @@ pub struct Warning {
 }
 
 /// A file of the record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WrittenFile {
     /// Path or URL.
     pub path: String,
@@ -425,11 +436,27 @@ pub struct WrittenFile {
 }
 
 /// The facts of `RunFinished`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)] // the fields of EventKind::RunFinished
 pub struct Finished {
     pub outcome: Outcome,
     pub failure: Option<FailureKind>,
     pub error: Option<String>,
     pub wall_us: u64,
+}
+
+/// A spec leaves fields out that are not set, which only a format with names can read back: it is kept as JSON.
+mod as_json {
+    use serde::{Deserialize, Deserializer, Serializer, de, ser};
+
+    use crate::spec::RunSpec;
+
+    pub(super) fn serialize<S: Serializer>(spec: &RunSpec, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&serde_json::to_string(spec).map_err(ser::Error::custom)?)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RunSpec, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        serde_json::from_str(&text).map_err(de::Error::custom)
+    }
 }

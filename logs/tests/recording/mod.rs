@@ -614,6 +614,31 @@ fn any_kind() -> BoxedStrategy<EventKind> {
         (text(), n(), text())
             .prop_map(|(name, count, hdr_base64)| K::LatencyRecorded { name, count, hdr_base64 })
             .boxed(),
+        (phase(), n(), vec((text(), n(), n(), n()), 0..3), vec((text(), text(), n(), n(), n()), 0..3))
+            .prop_map(|(phase, parked_us, operators, channels)| K::DataflowMeasured {
+                phase,
+                parked_us,
+                operators: operators
+                    .into_iter()
+                    .map(|(name, activations, busy_us, longest_us)| OperatorCost {
+                        name,
+                        activations,
+                        busy_us,
+                        longest_us,
+                    })
+                    .collect(),
+                channels: channels
+                    .into_iter()
+                    .map(|(from, to, sent_messages, sent_records, received_records)| ChannelTraffic {
+                        from,
+                        to,
+                        sent_messages,
+                        sent_records,
+                        received_records,
+                    })
+                    .collect(),
+            })
+            .boxed(),
         (text(), text()).prop_map(|(code, message)| K::WarningRaised { code, message }).boxed(),
         (text(), text(), n()).prop_map(|(what, path, bytes)| K::FileWritten { what, path, bytes }).boxed(),
         (small(), n(), n(), proptest::option::of(n()))
