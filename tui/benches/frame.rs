@@ -11,7 +11,7 @@ use std::time::Instant;
 use fractal_tui::{App, Message, Screen, step, view};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
-use support::{HUGE, NOW_MS, events, press, sample, showing};
+use support::{HUGE, NOW_MS, Shape, events, press, sample, showing};
 
 /// Median milliseconds of `times` frames.
 fn cost(app: &App, width: u16, height: u16) -> f64 {
@@ -28,15 +28,19 @@ fn cost(app: &App, width: u16, height: u16) -> f64 {
 }
 
 fn main() {
-    let mut huge = showing("huge", events(HUGE));
-    let moment = huge.run.as_ref().unwrap().total_us() * 4 / 5;
-    huge.run.as_mut().unwrap().seek(moment);
-    huge.size = (200, 60);
     println!("frame, median of 60, ms (64 workers × 2 threads, 1,000 partitions, 10 levels)");
-    for screen in Screen::ALL {
-        huge.go(screen);
-        step(&mut huge, [Message::Tick(NOW_MS + 1)]);
-        println!("  {:<8} 200x60  {:7.3}", screen.name(), cost(&huge, 200, 60));
+    // As many pulses as a state keeps of a worker at most: what hours of a run leave.
+    for samples in [HUGE.samples, 2_000] {
+        let mut huge = showing("huge", events(Shape { samples, ..HUGE }));
+        let moment = huge.run.as_ref().unwrap().total_us() * 4 / 5;
+        huge.run.as_mut().unwrap().seek(moment);
+        huge.size = (200, 60);
+        println!(" {samples} pulses of each worker");
+        for screen in Screen::ALL {
+            huge.go(screen);
+            step(&mut huge, [Message::Tick(NOW_MS + 1)]);
+            println!("  {:<8} 200x60  {:7.3}", screen.name(), cost(&huge, 200, 60));
+        }
     }
     let small = showing("sample", sample());
     println!("  Live     80x24   {:7.3}  (2 workers)", cost(&small, 80, 24));

@@ -1,4 +1,5 @@
-//! Opening and seeking a long journal. Prints milliseconds and resident memory.
+//! Opening a long journal for the first time, keeping its index, opening it again, and seeking. Prints milliseconds and
+//! resident memory.
 //!
 //! `cargo bench --workspace --bench open -- 5000000`: the number of events; 500,000 without it. The journal is written to
 //! the temporary folder and removed; 5,000,000 events take about 1 GB.
@@ -19,6 +20,10 @@ fn resident_mib() -> u64 {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages: u64 = text.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
     (pages * 4096) >> 20
+}
+
+fn ms(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
 }
 
 fn main() {
@@ -53,8 +58,23 @@ fn main() {
     println!("journal: {:.0} MB, {} events and a few", bytes as f64 / 1e6, wanted);
     let before = resident_mib();
     let start = Instant::now();
-    let index = Indexed::build(&path, |_| {}).unwrap();
-    println!("open:   {:8.0} ms  ({} MiB resident more)", start.elapsed().as_secs_f64() * 1e3, resident_mib() - before);
+    let index = Indexed::open(&path, None, |_| {}).unwrap();
+    println!("first open: {:8.0} ms  ({} MiB resident more)", ms(start), resident_mib() - before);
+    let start = Instant::now();
+    index.keep();
+    let kept = std::fs::metadata(folder.path().join(".events.jsonl.index")).unwrap().len();
+    println!("keep index: {:8.0} ms  ({:.0} MB, after the first frame)", ms(start), kept as f64 / 1e6);
+    drop(index);
+    let mut again = Vec::new();
+    for _ in 0..5 {
+        let start = Instant::now();
+        let index = Indexed::open(&path, None, |_| panic!("the journal was read again")).unwrap();
+        again.push((ms(start), index));
+    }
+    again.sort_by(|a, b| a.0.total_cmp(&b.0));
+    println!("later open: {:8.0} ms median of 5, {:.0} ms longest", again[2].0, again[4].0);
+    let (_, index) = again.swap_remove(0);
+    drop(again);
     let recording = Recording::on(Arc::new(index));
     let total = recording.latest().elapsed_us;
     let mut times: Vec<f64> = (0..40)
@@ -63,9 +83,10 @@ fn main() {
             let start = Instant::now();
             let state = recording.state_after(recording.events_until(moment));
             assert!(state.elapsed_us <= moment);
-            start.elapsed().as_secs_f64() * 1e3
+            ms(start)
         })
         .collect();
     times.sort_by(f64::total_cmp);
-    println!("seek:   {:8.1} ms median, {:.1} ms longest of 40", times[20], times[39]);
+    println!("seek:       {:8.1} ms median, {:.1} ms longest of 40", times[20], times[39]);
+    println!("resident:   {:8} MiB", resident_mib());
 }

@@ -1,5 +1,6 @@
 //! [`Feed`]: carries commands out in threads of its own, and brings what comes of them as messages.
 
+mod found;
 mod listing;
 mod runner;
 
@@ -21,8 +22,9 @@ use fractal_sweeps::sweep::{JOURNAL_FILE as SWEEP_JOURNAL, SweepEvent, SweepStat
 
 use crate::config::Config;
 use crate::message::{Command, JournalNews, Message, Target};
-use crate::recording::{Indexed, LONG_JOURNAL};
+use crate::recording::{Indexed, LONG_JOURNAL, cache};
 
+pub use found::{Found, find};
 pub use listing::{Known, list};
 pub use runner::find_runner;
 
@@ -46,6 +48,8 @@ pub struct Feed {
     from: Receiver<Message>,
     /// Number of the journal whose news are wanted.
     followed: Arc<AtomicU64>,
+    /// The journal that is followed: an archive's stays unpacked as long.
+    found: Arc<Mutex<Option<Found>>>,
     /// Name of the sweep whose status is wanted.
     sweep: Arc<Mutex<Option<String>>>,
     watching_sweeps: bool,
@@ -62,6 +66,7 @@ impl Feed {
             to,
             from,
             followed: Arc::default(),
+            found: Arc::default(),
             sweep: Arc::default(),
             watching_sweeps: false,
             watching_store: false,
@@ -105,9 +110,21 @@ impl Feed {
             }
             Command::Follow(number, target) => {
                 self.followed.store(number, Ordering::Relaxed);
-                let (to, followed) = (self.to.clone(), self.followed.clone());
+                let (to, followed, found) = (self.to.clone(), self.followed.clone(), self.found.clone());
                 spawn("journal", move || match target {
-                    Target::Journal(path, _) => follow(&path, number, &to, &followed),
+                    Target::Journal(path, Some(_)) => follow(&path, number, &to, &followed),
+                    Target::Journal(path, None) => match named(&path) {
+                        Ok(named) => {
+                            let journal = named.journal.clone();
+                            let news = JournalNews::Found { journal: journal.clone(), title: named.title.clone() };
+                            let _ = to.send(Message::Journal(number, news));
+                            *found.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(named);
+                            follow(&journal, number, &to, &followed);
+                        }
+                        Err(reason) => {
+                            let _ = to.send(Message::Journal(number, JournalNews::Failed(reason)));
+                        }
+                    },
                     Target::Sample => {
                         let news = sample();
                         let _ = to.send(Message::Journal(number, news));
@@ -216,6 +233,8 @@ impl Drop for Feed {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::Relaxed);
         self.followed.store(u64::MAX, Ordering::Relaxed);
+        // The thread that follows it may outlive this, as long as the program itself.
+        self.found.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
     }
 }
 
@@ -236,17 +255,27 @@ pub fn sample() -> JournalNews {
 /// As [`journal::read`].
 pub fn read(path: &Path, progress: impl FnMut(f64)) -> Result<JournalNews, fractal_logs::Error> {
     if fs::metadata(path).is_ok_and(|facts| facts.len() > LONG_JOURNAL) {
-        return Indexed::build(path, progress).map(Arc::new).map(JournalNews::Indexed);
+        let index = Indexed::open(path, cache::folder().as_deref(), progress)?;
+        index.keep();
+        return Ok(JournalNews::Indexed(Arc::new(index)));
     }
     let journal = journal::read(path)?;
     Ok(JournalNews::Events { events: journal.events, skipped: journal.skipped, more: false })
+}
+
+/// The journal of a path that a person named. One of the store may not be there yet; this one is, or it is a mistake.
+fn named(path: &Path) -> Result<Found, String> {
+    if !path.exists() {
+        return Err(format!("{}: there is no such file", path.display()));
+    }
+    find(path).map_err(|error| error.to_string())
 }
 
 /// Indexes a long journal, then sends what is added to it, until another one is wanted.
 fn follow_long(path: &Path, number: u64, to: &Sender<Message>, followed: &AtomicU64) {
     let send = |news| to.send(Message::Journal(number, news)).is_ok();
     let mut told = 0.0;
-    let index = Indexed::build(path, |share| {
+    let index = Indexed::open(path, cache::folder().as_deref(), |share| {
         if share - told > 0.05 {
             told = share;
             send(JournalNews::Reading(share));
@@ -263,6 +292,7 @@ fn follow_long(path: &Path, number: u64, to: &Sender<Message>, followed: &Atomic
     if !send(JournalNews::Indexed(index.clone())) {
         return;
     }
+    index.keep();
     while !finished && followed.load(Ordering::Relaxed) == number {
         match index.after(position) {
             Ok((events, _, _)) if events.is_empty() => thread::sleep(JOURNAL_EVERY),

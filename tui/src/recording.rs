@@ -3,6 +3,7 @@
 //! A journal of ordinary length is kept in memory. One that is long stays on disk, with an index of where its events
 //! are ([`Indexed`]); what is written to it meanwhile is kept in memory behind it.
 
+pub(crate) mod cache;
 mod indexed;
 mod parse;
 
@@ -10,12 +11,26 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use fractal_logs::journal::Skipped;
-use fractal_logs::{EventKind, RunEvent, RunState, Timeline};
+use fractal_logs::{EventKind, RunEvent, RunState, Source, Timeline};
 
 pub use indexed::Indexed;
 
 /// Journals of more bytes than this stay on disk.
 pub const LONG_JOURNAL: u64 = 48 << 20;
+
+/// Whether an event is one of very many that tell a person nothing one by one: pulses, plans, a thread's shares.
+pub fn is_noise(event: &RunEvent) -> bool {
+    match event.kind {
+        EventKind::PartitionPlanned { .. }
+        | EventKind::LevelCounted { .. }
+        | EventKind::WorkerSampled { .. }
+        | EventKind::LatencyRecorded { .. }
+        | EventKind::DataflowMeasured { .. } => true,
+        // A thread's share of a phase is a detail of it.
+        EventKind::PhaseFinished { .. } => matches!(event.source, Source::Thread { .. }),
+        _ => false,
+    }
+}
 
 /// The events of a run so far.
 #[derive(Clone, Debug, Default)]
@@ -148,18 +163,33 @@ impl Recording {
     }
 
     /// The same, last one first.
-    pub fn each_back(&self, range: Range<usize>, mut see: impl FnMut(usize, &RunEvent) -> ControlFlow<()>) {
+    pub fn each_back(&self, range: Range<usize>, see: impl FnMut(usize, &RunEvent) -> ControlFlow<()>) {
+        self.walk_back(range, false, see);
+    }
+
+    /// The same without [noise](is_noise), of which a long journal is full: stretches of nothing else are not read.
+    pub fn each_step_back(&self, range: Range<usize>, see: impl FnMut(usize, &RunEvent) -> ControlFlow<()>) {
+        self.walk_back(range, true, see);
+    }
+
+    fn walk_back(
+        &self,
+        range: Range<usize>,
+        steps_only: bool,
+        mut see: impl FnMut(usize, &RunEvent) -> ControlFlow<()>,
+    ) {
         let before = self.before();
         let (start, end) = (range.start.max(before), range.end.min(self.len()));
         for index in (start..end.max(start)).rev() {
-            if see(index, &self.timeline.events()[index - before]).is_break() {
+            let event = &self.timeline.events()[index - before];
+            if !(steps_only && is_noise(event)) && see(index, event).is_break() {
                 return;
             }
         }
         if let Some(base) = &self.base
             && range.start < before
         {
-            base.each_back(range.start..range.end.min(before), see);
+            base.each_back(range.start..range.end.min(before), steps_only, see);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::ops::ControlFlow;
 
 use fractal_logs::{EventKind, Journal, JournalWriter, RunEvent, RunState, Source};
-use fractal_tui::recording::{Indexed, Recording};
+use fractal_tui::recording::{Indexed, Recording, is_noise};
 use support::*;
 
 fn journal(events: &[RunEvent]) -> (tempfile::TempDir, std::path::PathBuf) {
@@ -49,6 +49,23 @@ fn answers_alike(memory: &Recording, disk: &Recording) {
         };
         assert_eq!(walk(memory, false), walk(disk, false), "{range:?}");
         assert_eq!(walk(memory, true), walk(disk, true), "{range:?} backwards");
+        let steps = |recording: &Recording| {
+            let mut seen = Vec::new();
+            recording.each_step_back(range.clone(), |index, event| {
+                seen.push((index, event.clone()));
+                ControlFlow::Continue(())
+            });
+            seen
+        };
+        let mut all = Vec::new();
+        memory.each_back(range.clone(), |index, event| {
+            if !is_noise(event) {
+                all.push((index, event.clone()));
+            }
+            ControlFlow::Continue(())
+        });
+        assert_eq!(steps(memory), all, "steps of {range:?}");
+        assert_eq!(steps(disk), all, "steps of {range:?} on disk");
     }
 }
 
@@ -159,4 +176,108 @@ fn what_is_no_journal_is_named() {
         let error = Indexed::build(&path, |_| {}).unwrap_err().to_string();
         assert!(error.contains(said), "{error}");
     }
+}
+
+/// Opens a journal through a kept index; whether all of it was read.
+fn open(path: &std::path::Path, folder: Option<&std::path::Path>) -> (Recording, bool) {
+    let mut read = false;
+    let index = Indexed::open(path, folder, |_| read = true).unwrap();
+    index.keep();
+    (Recording::on(std::sync::Arc::new(index)), read)
+}
+
+fn long() -> Vec<RunEvent> {
+    events(Shape { workers: 8, cores: 2, partitions: 4_000, levels: 6, samples: 3_000 })
+}
+
+#[test]
+fn a_kept_index_answers_as_a_new_one() {
+    let all = long();
+    let (folder, path) = journal(&all);
+    let memory = Recording::of(all);
+    let (first, read) = open(&path, None);
+    assert!(read);
+    answers_alike(&memory, &first);
+    let kept = folder.path().join(".events.jsonl.index");
+    assert!(kept.exists() && !folder.path().join(".events.jsonl.index.new").exists());
+    let (second, read) = open(&path, None);
+    assert!(!read, "the journal was read again");
+    answers_alike(&memory, &second);
+    // What is open goes on, whatever becomes of the file.
+    std::fs::remove_file(&kept).unwrap();
+    answers_alike(&memory, &second);
+    assert!(open(&path, None).1);
+}
+
+#[test]
+fn a_kept_index_grows_with_its_journal() {
+    let all = long();
+    let most = all.len() * 9 / 10;
+    let (_folder, path) = journal(&all[..most]);
+    open(&path, None);
+    let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+    for event in &all[most..] {
+        writeln!(file, "{}", serde_json::to_string(event).unwrap()).unwrap();
+    }
+    let (grown, read) = open(&path, None);
+    assert!(read);
+    answers_alike(&Recording::of(all), &grown);
+}
+
+#[test]
+fn an_index_of_which_anything_is_off_is_not_used() {
+    let all = long();
+    let (folder, path) = journal(&all);
+    let memory = Recording::of(all);
+    open(&path, None);
+    let kept = folder.path().join(".events.jsonl.index");
+    let good = std::fs::read(&kept).unwrap();
+    let mut spoilt: Vec<(String, Vec<u8>)> =
+        [0, 10, 100, good.len() - 20].map(|length| (format!("cut at {length}"), good[..length].to_vec())).into();
+    for place in [3, good.len() - 3, good.len() - 20, good.len() - 30, good.len() - 5_000] {
+        let mut bytes = good.clone();
+        bytes[place] ^= 0x10;
+        spoilt.push((format!("byte {place} flipped"), bytes));
+    }
+    for (what, bytes) in spoilt {
+        std::fs::write(&kept, bytes).unwrap();
+        let (recording, read) = open(&path, None);
+        assert!(read, "{what}");
+        assert_eq!(recording.latest(), memory.latest(), "{what}");
+        assert_eq!(std::fs::read(&kept).unwrap(), good, "{what}: it is made anew");
+    }
+    // A keyframe that was harmed is passed over; the others, and the rest, still serve.
+    let mut bytes = good.clone();
+    let middle = bytes.len() / 3;
+    bytes[middle] ^= 0x10;
+    std::fs::write(&kept, bytes).unwrap();
+    let (recording, read) = open(&path, None);
+    assert!(!read);
+    answers_alike(&memory, &recording);
+    // Another journal under the same name, as long as this one.
+    std::fs::write(&kept, &good).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("run_id\":\"", "run_id\":\"X").replacen("fractal-run", "ractal-run", 1))
+        .unwrap();
+    assert!(open(&path, None).1);
+}
+
+#[test]
+fn where_the_journal_s_folder_takes_nothing_the_cache_does() {
+    let all = long();
+    let (folder, path) = journal(&all);
+    let memory = Recording::of(all);
+    // Nothing can be written under this name.
+    std::fs::create_dir(folder.path().join(".events.jsonl.index.new")).unwrap();
+    let cache = tempfile::tempdir().unwrap();
+    let elsewhere = cache.path().join("fractal");
+    assert!(open(&path, Some(&elsewhere)).1);
+    assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 1);
+    let (kept, read) = open(&path, Some(&elsewhere));
+    assert!(!read);
+    answers_alike(&memory, &kept);
+    // And where nothing takes it, it stays in memory.
+    let (recording, read) = open(&path, None);
+    assert!(read);
+    answers_alike(&memory, &recording);
 }

@@ -5,12 +5,15 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::mpsc::sync_channel;
 
 use fractal_logs::journal::{JournalHeader, Skipped};
 use fractal_logs::{Error, EventKind, RunEvent, RunState};
 use serde::Deserialize;
 
+use super::cache::{self, Place, Writer};
+use super::is_noise;
 use super::parse::quick;
 
 /// Events between two entries of the table.
@@ -25,17 +28,39 @@ const CHUNK: usize = 4 << 20;
 pub struct Indexed {
     path: PathBuf,
     /// For event `i × STEP`: the byte its line begins at, and how far the run had come before it.
-    table: Vec<(u64, u64)>,
-    count: usize,
+    pub(super) table: Vec<(u64, u64)>,
+    /// Whether anything but noise is among these events.
+    pub(super) has_steps: Vec<bool>,
+    pub(super) count: usize,
     /// (events applied, state after them), by events.
-    keyframes: Vec<(usize, RunState)>,
-    latest: RunState,
+    pub(super) keyframes: Vec<(usize, Kept)>,
+    /// The index's own file, which holds the keyframes.
+    file: Option<File>,
+    /// The index's own file while it is not kept yet.
+    unkept: Mutex<Option<Writer>>,
+    pub(super) latest: RunState,
     /// The byte after the last whole line.
-    end: u64,
+    pub(super) end: u64,
     /// Lines that gave no event.
     pub skipped: Skipped,
     /// `RunFinished` was read.
     pub finished: bool,
+}
+
+/// The state of a keyframe.
+#[derive(Debug)]
+pub(super) enum Kept {
+    Memory(Box<RunState>),
+    Disk(Place),
+}
+
+impl Kept {
+    pub(super) fn place(&self) -> Option<Place> {
+        match self {
+            Kept::Memory(_) => None,
+            Kept::Disk(place) => Some(*place),
+        }
+    }
 }
 
 /// The events of a stretch of whole lines, each with the byte after its line.
@@ -84,52 +109,119 @@ fn add(all: &mut Skipped, more: Skipped) {
 }
 
 impl Indexed {
-    /// Reads a journal once and keeps where its events are. `progress` is told the share that is done.
+    /// Reads a journal once and keeps where its events are, in memory. `progress` is told the share that is done.
     ///
     /// # Errors
     /// The file cannot be read, is no journal, or has a later major version.
-    pub fn build(path: &Path, mut progress: impl FnMut(f64)) -> Result<Indexed, Error> {
-        let mut file = File::open(path).map_err(io(path))?;
+    pub fn build(path: &Path, progress: impl FnMut(f64)) -> Result<Indexed, Error> {
+        let (file, header_end) = start(path)?;
+        Indexed::empty(path, header_end).read_on(file, None, progress)
+    }
+
+    /// The same from the index that an earlier call [kept](Self::keep), where there is one that fits: then only what was
+    /// added since is read. `folder` is for indices that cannot be kept beside their journal.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn open(path: &Path, folder: Option<&Path>, progress: impl FnMut(f64)) -> Result<Indexed, Error> {
+        let (file, header_end) = start(path)?;
         let length = file.metadata().map_err(io(path))?.len();
-        let (header_end, head) = header(&mut file, path)?;
-        check(&head, path)?;
-        let mut indexed = Indexed {
+        // Keyframes of what was added stay in memory: of a journal that grew much, a new index is better.
+        let fits = |end: u64| length - end <= length / 4;
+        match cache::load(path, &file, folder).filter(|(summary, _)| fits(summary.end)) {
+            Some((summary, own)) => Indexed {
+                table: summary.table,
+                has_steps: summary.has_steps,
+                count: summary.count,
+                keyframes: summary.keyframes.into_iter().map(|(count, place)| (count, Kept::Disk(place))).collect(),
+                file: Some(own),
+                latest: summary.latest,
+                skipped: summary.skipped,
+                finished: summary.finished,
+                ..Indexed::empty(path, summary.end)
+            }
+            .read_on(file, None, progress),
+            None => Indexed::empty(path, header_end).read_on(file, Writer::begin(path, folder), progress),
+        }
+    }
+
+    /// Keeps what [`Self::open`] found out for the next time, if it found out anything. Best effort: an index that cannot
+    /// be kept is made again.
+    pub fn keep(&self) {
+        let writer = self.unkept.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        if let Some(writer) = writer {
+            let _ = writer.keep(&self.path, self);
+        }
+    }
+
+    fn empty(path: &Path, end: u64) -> Indexed {
+        Indexed {
             path: path.to_path_buf(),
             table: Vec::new(),
+            has_steps: Vec::new(),
             count: 0,
             keyframes: Vec::new(),
+            file: None,
+            unkept: Mutex::new(None),
             latest: RunState::default(),
-            end: header_end,
+            end,
             skipped: Skipped::default(),
             finished: false,
-        };
+        }
+    }
+
+    /// Reads the journal from where this index ends.
+    fn read_on(
+        mut self,
+        file: File,
+        mut writer: Option<Writer>,
+        mut progress: impl FnMut(f64),
+    ) -> Result<Indexed, Error> {
+        let path = self.path.clone();
+        let length = file.metadata().map_err(io(&path))?.len();
+        let from = self.end;
         let between = (length / KEYFRAMES).max(1);
-        let mut next_keyframe = between;
+        let mut next_keyframe = from + between;
         // One thread reads and decodes, this one folds: about half the time on two cores.
         std::thread::scope(|scope| {
             let (to, portions) = sync_channel::<Result<Portion, Error>>(2);
-            scope.spawn(move || decode_all(file, path, header_end, &to));
+            let path = &path;
+            scope.spawn(move || decode_all(file, path, from, &to));
             for portion in portions {
                 let portion = portion?;
                 for (end, event) in portion.events {
-                    indexed.take(end, &event);
+                    self.take(end, &event);
                 }
-                indexed.end = portion.end;
-                add(&mut indexed.skipped, portion.skipped);
-                if indexed.end >= next_keyframe && indexed.end < length {
-                    indexed.keyframes.push((indexed.count, indexed.latest.clone()));
-                    next_keyframe = indexed.end + between;
+                self.end = portion.end;
+                add(&mut self.skipped, portion.skipped);
+                if self.end >= next_keyframe && self.end < length {
+                    let written = writer.as_mut().map(|writer| writer.add(&self.latest));
+                    let kept = match written {
+                        Some(Ok(place)) => Kept::Disk(place),
+                        _ => Kept::Memory(Box::new(self.latest.clone())),
+                    };
+                    self.keyframes.push((self.count, kept));
+                    next_keyframe = self.end + between;
                 }
-                progress(indexed.end as f64 / length.max(1) as f64);
+                progress(self.end as f64 / length.max(1) as f64);
             }
-            Ok(indexed)
-        })
+            Ok::<(), Error>(())
+        })?;
+        if let Some(mut writer) = writer {
+            self.file = writer.reader().ok();
+            self.unkept = Mutex::new(Some(writer));
+        }
+        Ok(self)
     }
 
     /// Takes the event in whose line ends before `end`.
     fn take(&mut self, end: u64, event: &RunEvent) {
         if self.count.is_multiple_of(STEP) {
             self.table.push((self.end, self.latest.elapsed_us));
+            self.has_steps.push(false);
+        }
+        if let Some(has_steps) = self.has_steps.last_mut() {
+            *has_steps |= !is_noise(event);
         }
         self.latest.apply(event);
         self.finished |= matches!(event.kind, EventKind::RunFinished { .. });
@@ -181,8 +273,15 @@ impl Indexed {
         if count >= self.count {
             return self.latest.clone();
         }
-        let nearest = self.keyframes.iter().rev().find(|(events, _)| *events <= count);
-        let (from, mut state) = nearest.map_or((0, RunState::default()), |(events, state)| (*events, state.clone()));
+        // One that cannot be read is passed over: the one before it leads there as well.
+        let nearest = self.keyframes.iter().rev().filter(|(events, _)| *events <= count).find_map(|(events, kept)| {
+            let state = match kept {
+                Kept::Memory(state) => (**state).clone(),
+                Kept::Disk(place) => place.read(self.file.as_ref()?)?,
+            };
+            Some((*events, state))
+        });
+        let (from, mut state) = nearest.unwrap_or_default();
         self.each(from..count, |_, event| {
             state.apply(event);
             ControlFlow::Continue(())
@@ -256,22 +355,43 @@ impl Indexed {
         }
     }
 
-    /// The same, last one first.
-    pub fn each_back(&self, range: Range<usize>, mut see: impl FnMut(usize, &RunEvent) -> ControlFlow<()>) {
+    /// The same, last one first; with `steps_only` without noise.
+    pub fn each_back(
+        &self,
+        range: Range<usize>,
+        steps_only: bool,
+        mut see: impl FnMut(usize, &RunEvent) -> ControlFlow<()>,
+    ) {
         let mut end = range.end.min(self.count);
         while end > range.start {
-            let start = ((end - 1) / STEP * STEP).max(range.start);
-            let mut events = Vec::new();
+            let block = (end - 1) / STEP;
+            let start = (block * STEP).max(range.start);
+            if steps_only && !self.has_steps[block] {
+                end = start;
+                continue;
+            }
+            let (mut events, mut any) = (Vec::new(), false);
             self.each(start..end, |index, event| {
-                events.push((index, event.clone()));
+                any = true;
+                if !(steps_only && is_noise(event)) {
+                    events.push((index, event.clone()));
+                }
                 ControlFlow::Continue(())
             });
-            if events.is_empty() || events.iter().rev().any(|(index, event)| see(*index, event).is_break()) {
+            if !any || events.iter().rev().any(|(index, event)| see(*index, event).is_break()) {
                 return;
             }
             end = start;
         }
     }
+}
+
+/// The file, and the byte after its header.
+fn start(path: &Path) -> Result<(File, u64), Error> {
+    let mut file = File::open(path).map_err(io(path))?;
+    let (header_end, head) = header(&mut file, path)?;
+    check(&head, path)?;
+    Ok((file, header_end))
 }
 
 /// The first line, and the byte after it.

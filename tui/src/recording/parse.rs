@@ -15,21 +15,16 @@ pub(super) fn quick(line: &[u8]) -> Option<RunEvent> {
     let source = at.source()?;
     at.word(b",\"event\":\"")?;
     let kind = match at.until_quote()? {
-        b"WorkerSampled" => {
-            at.word(b",\"phase\":\"")?;
-            let name = at.until_quote()?;
-            let phase = Phase::ALL.into_iter().find(|phase| phase.name().as_bytes() == name)?;
-            EventKind::WorkerSampled {
-                phase,
-                rows_per_s: at.real(b",\"rows_per_s\":")?,
-                bytes_per_s: at.real(b",\"bytes_per_s\":")?,
-                rss_bytes: at.field(b",\"rss_bytes\":")?,
-                peak_rss_bytes: at.field(b",\"peak_rss_bytes\":")?,
-                cpu_us: at.field(b",\"cpu_us\":")?,
-                exchanged_bytes: at.field(b",\"exchanged_bytes\":")?,
-                throttled: at.optional(b",\"throttled\":")?,
-            }
-        }
+        b"WorkerSampled" => EventKind::WorkerSampled {
+            phase: at.named(b",\"phase\":\"", &Phase::ALL, Phase::name)?,
+            rows_per_s: at.real(b",\"rows_per_s\":")?,
+            bytes_per_s: at.real(b",\"bytes_per_s\":")?,
+            rss_bytes: at.field(b",\"rss_bytes\":")?,
+            peak_rss_bytes: at.field(b",\"peak_rss_bytes\":")?,
+            cpu_us: at.field(b",\"cpu_us\":")?,
+            exchanged_bytes: at.field(b",\"exchanged_bytes\":")?,
+            throttled: at.optional(b",\"throttled\":")?,
+        },
         b"LevelCounted" => EventKind::LevelCounted {
             batch: at.small(b",\"batch\":")?,
             level: at.small(b",\"level\":")?,
@@ -40,22 +35,16 @@ pub(super) fn quick(line: &[u8]) -> Option<RunEvent> {
             waiting_us: at.field(b",\"waiting_us\":")?,
             sent_bytes: at.field(b",\"sent_bytes\":")?,
         },
-        b"PartitionLoaded" => {
-            let partition = at.small(b",\"partition\":")?;
-            at.word(b",\"subset\":\"")?;
-            let name = at.until_quote()?;
-            let subset = Subset::ALL.into_iter().find(|subset| subset.name().as_bytes() == name)?;
-            EventKind::PartitionLoaded {
-                partition,
-                subset,
-                rows: at.field(b",\"rows\":")?,
-                skipped: at.field(b",\"skipped\":")?,
-                read_bytes: at.field(b",\"read_bytes\":")?,
-                wall_us: at.field(b",\"wall_us\":")?,
-                cpu_us: at.field(b",\"cpu_us\":")?,
-                io_wait_us: at.field(b",\"io_wait_us\":")?,
-            }
-        }
+        b"PartitionLoaded" => EventKind::PartitionLoaded {
+            partition: at.small(b",\"partition\":")?,
+            subset: at.named(b",\"subset\":\"", &Subset::ALL, Subset::name)?,
+            rows: at.field(b",\"rows\":")?,
+            skipped: at.field(b",\"skipped\":")?,
+            read_bytes: at.field(b",\"read_bytes\":")?,
+            wall_us: at.field(b",\"wall_us\":")?,
+            cpu_us: at.field(b",\"cpu_us\":")?,
+            io_wait_us: at.field(b",\"io_wait_us\":")?,
+        },
         _ => return None,
     };
     at.word(b"}")?;
@@ -92,6 +81,13 @@ impl<'a> Cursor<'a> {
 
     fn small(&mut self, name: &[u8]) -> Option<u32> {
         u32::try_from(self.field(name)?).ok()
+    }
+
+    /// One of some words.
+    fn named<T: Copy>(&mut self, field: &[u8], all: &[T], name: fn(T) -> &'static str) -> Option<T> {
+        self.word(field)?;
+        let word = self.until_quote()?;
+        all.iter().copied().find(|&one| name(one).as_bytes() == word)
     }
 
     fn optional(&mut self, name: &[u8]) -> Option<Option<u64>> {
