@@ -653,7 +653,7 @@ pub(crate) fn null_is_nan<'de, D: serde::Deserializer<'de>>(deserializer: D) -> 
 
 impl EventKind {
     /// All kinds, by the word in a journal's `event` field, in the order of their declaration.
-    pub const NAMES: [&str; 28] = [
+    pub const NAMES: [&str; 29] = [
         "RunStarted",
         "WorkerLaunched",
         "LimitsGranted",

@@ -285,65 +285,63 @@ impl Binding {
     }
 }
 
-const fn global(
-    name: &'static str,
-    keys: &'static [&'static str],
-    action: Global,
-    short: &'static str,
-    help: &'static str,
-) -> Binding {
-    Binding::new(name, keys, Action::Global(action), short, help)
+/// A section of the table, one binding a line: its name, its keys, what they do, a word for the footer, the line of the
+/// help, and `acting` if it acts on a run or sweep.
+macro_rules! bindings {
+    ($($name:literal $keys:tt $scope:ident($action:expr), $short:literal, $help:literal $(, $acting:ident)?;)*) => {
+        &[$(
+            $crate::keymap::Binding::new($name, &$keys, $crate::keymap::Action::$scope($action), $short, $help)
+                $(.$acting())?
+        ),*]
+    };
 }
+pub(crate) use bindings;
 
-const fn list(name: &'static str, keys: &'static [&'static str], action: List, help: &'static str) -> Binding {
-    Binding::new(name, keys, Action::List(action), "", help)
-}
+const EVERYWHERE: &[Binding] = bindings! {
+    "help" ["?"] Global(Global::Help), "help", "this help; type to search it";
+    "quit" ["q"] Global(Global::Quit), "quit", "quit; runs go on without a viewer";
+    "quit-keep" ["Q"] Global(Global::QuitKeep), "", "quit and leave the last frame on the terminal";
+    "go.store" ["0"] Global(Global::Go(Screen::Home)), "", "all sweeps and runs of the store";
+    "go.sweep" ["1"] Global(Global::Go(Screen::Sweep)), "", "the sweep: its grid, queue and cells";
+    "go.live" ["2"] Global(Global::Go(Screen::Live)), "", "the run: live, or its replay";
+    "go.scaling" ["3"] Global(Global::Go(Screen::Scaling)), "", "how it scales, and what limits it";
+    "go.compare" ["4"] Global(Global::Go(Screen::Compare)), "", "two runs side by side";
+    "go.events" ["5"] Global(Global::Go(Screen::Events)), "", "every event of the run";
+    "go.lints" ["6"] Global(Global::Go(Screen::Lints)), "", "what is wrong, wasteful or doubtful";
+    "pane.next" ["tab"] Global(Global::NextPane), "pane", "next pane";
+    "pane.previous" ["shift-tab"] Global(Global::PreviousPane), "", "previous pane";
+    "pane.expand" ["e"] Global(Global::Expand), "expand", "the pane on the whole screen, and back";
+    "zoom.in" ["+", "="] Global(Global::ZoomIn), "", "a narrower stretch of time";
+    "zoom.out" ["-"] Global(Global::ZoomOut), "", "a wider stretch of time";
+    "filter" ["/"] Global(Global::Filter), "filter", "filter or search";
+    "filter.next" ["n"] Global(Global::NextMatch), "", "next match";
+    "filter.previous" ["N"] Global(Global::PreviousMatch), "", "previous match";
+    "command" [":"] Global(Global::Command), "command", "a command by its name (:help lists them)";
+    "back" ["esc", "backspace"] Global(Global::Back), "", "back out: overlay, filter, replay, screen; never quits";
+    "export" ["x"] Global(Global::Export), "export", "write what is shown to a file";
+    "copy" ["y"] Global(Global::Copy), "", "copy the selection to the clipboard (OSC 52)";
+    "theme" ["t"] Global(Global::Theme), "", "next theme: dark, light, high contrast, no colour";
+    "settings" [","] Global(Global::Settings), "", "settings: theme, units, symbols, mouse";
+    "mouse" ["M"] Global(Global::Mouse), "", "mouse on or off (off leaves text selection to the terminal)";
+    "redraw" ["ctrl-l"] Global(Global::Redraw), "", "draw everything anew";
+    "suspend" ["ctrl-z"] Global(Global::Suspend), "", "suspend; fg brings it back";
+    "quit-now" ["ctrl-c"] Global(Global::Quit), "", "quit";
+};
 
-const EVERYWHERE: &[Binding] = &[
-    global("help", &["?"], Global::Help, "help", "this help; type to search it"),
-    global("quit", &["q"], Global::Quit, "quit", "quit; runs go on without a viewer"),
-    global("quit-keep", &["Q"], Global::QuitKeep, "", "quit and leave the last frame on the terminal"),
-    global("go.store", &["0"], Global::Go(Screen::Home), "", "all sweeps and runs of the store"),
-    global("go.sweep", &["1"], Global::Go(Screen::Sweep), "", "the sweep: its grid, queue and cells"),
-    global("go.live", &["2"], Global::Go(Screen::Live), "", "the run: live, or its replay"),
-    global("go.scaling", &["3"], Global::Go(Screen::Scaling), "", "how it scales, and what limits it"),
-    global("go.compare", &["4"], Global::Go(Screen::Compare), "", "two runs side by side"),
-    global("go.events", &["5"], Global::Go(Screen::Events), "", "every event of the run"),
-    global("go.lints", &["6"], Global::Go(Screen::Lints), "", "what is wrong, wasteful or doubtful"),
-    global("pane.next", &["tab"], Global::NextPane, "pane", "next pane"),
-    global("pane.previous", &["shift-tab"], Global::PreviousPane, "", "previous pane"),
-    global("pane.expand", &["e"], Global::Expand, "expand", "the pane on the whole screen, and back"),
-    global("zoom.in", &["+", "="], Global::ZoomIn, "", "a narrower stretch of time"),
-    global("zoom.out", &["-"], Global::ZoomOut, "", "a wider stretch of time"),
-    global("filter", &["/"], Global::Filter, "filter", "filter or search"),
-    global("filter.next", &["n"], Global::NextMatch, "", "next match"),
-    global("filter.previous", &["N"], Global::PreviousMatch, "", "previous match"),
-    global("command", &[":"], Global::Command, "command", "a command by its name (:help lists them)"),
-    global("back", &["esc", "backspace"], Global::Back, "", "back out: overlay, filter, replay, screen; never quits"),
-    global("export", &["x"], Global::Export, "export", "write what is shown to a file"),
-    global("copy", &["y"], Global::Copy, "", "copy the selection to the clipboard (OSC 52)"),
-    global("theme", &["t"], Global::Theme, "", "next theme: dark, light, high contrast, no colour"),
-    global("settings", &[","], Global::Settings, "", "settings: theme, units, symbols, mouse"),
-    global("mouse", &["M"], Global::Mouse, "", "mouse on or off (off leaves text selection to the terminal)"),
-    global("redraw", &["ctrl-l"], Global::Redraw, "", "draw everything anew"),
-    global("suspend", &["ctrl-z"], Global::Suspend, "", "suspend; fg brings it back"),
-    global("quit-now", &["ctrl-c"], Global::Quit, "", "quit"),
-];
-
-const LISTS: &[Binding] = &[
-    list("up", &["up", "k"], List::Up, "up"),
-    list("down", &["down", "j"], List::Down, "down"),
-    list("left", &["left", "h"], List::Left, "left; in a tree: close"),
-    list("right", &["right", "l"], List::Right, "right; in a tree: open"),
-    list("top", &["g", "home"], List::Top, "first (gg works too)"),
-    list("bottom", &["G", "end"], List::Bottom, "last"),
-    list("page-up", &["pgup", "ctrl-u"], List::PageUp, "a page up"),
-    list("page-down", &["pgdn", "ctrl-d"], List::PageDown, "a page down"),
-    list("open", &["enter"], List::Open, "open, or show more of it"),
-    list("mark", &["space"], List::Mark, "mark as A, then B, to compare"),
-    list("sort", &["s"], List::Sort, "sort by the next column"),
-    list("reverse", &["S"], List::Reverse, "sort the other way round"),
-];
+const LISTS: &[Binding] = bindings! {
+    "up" ["up", "k"] List(List::Up), "", "up";
+    "down" ["down", "j"] List(List::Down), "", "down";
+    "left" ["left", "h"] List(List::Left), "", "left; in a tree: close";
+    "right" ["right", "l"] List(List::Right), "", "right; in a tree: open";
+    "top" ["g", "home"] List(List::Top), "", "first (gg works too)";
+    "bottom" ["G", "end"] List(List::Bottom), "", "last";
+    "page-up" ["pgup", "ctrl-u"] List(List::PageUp), "", "a page up";
+    "page-down" ["pgdn", "ctrl-d"] List(List::PageDown), "", "a page down";
+    "open" ["enter"] List(List::Open), "", "open, or show more of it";
+    "mark" ["space"] List(List::Mark), "", "mark as A, then B, to compare";
+    "sort" ["s"] List(List::Sort), "", "sort by the next column";
+    "reverse" ["S"] List(List::Reverse), "", "sort the other way round";
+};
 
 /// The table, section by section, in the order of the help.
 pub const SECTIONS: [(Scope, &[Binding]); 9] = [

@@ -99,6 +99,13 @@ pub struct RunLine {
 /// Something new of a journal.
 #[derive(Clone, Debug)]
 pub enum JournalNews {
+    /// The path that was named means this journal.
+    Found {
+        /// The journal.
+        journal: PathBuf,
+        /// What the run is called.
+        title: String,
+    },
     /// Events, in order. `more`: there are more on the disk already.
     Events {
         /// The events.
@@ -119,7 +126,8 @@ pub enum JournalNews {
 /// What to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// A journal on disk, with its name and id if it is one of the store's.
+    /// A journal on disk, with its name and id if it is one of the store's; else it may also be a run's folder or an
+    /// archive.
     Journal(PathBuf, Option<(String, String)>),
     /// The recorded run that is part of the program.
     Sample,

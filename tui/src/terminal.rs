@@ -37,6 +37,11 @@ pub fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| passed.as_millis() as u64)
 }
 
+/// Seconds by which clocks on the wall are ahead of UTC here and now; 0 where the system does not tell.
+fn utc_offset_s() -> i32 {
+    jiff::tz::TimeZone::system().to_offset(jiff::Timestamp::now()).seconds()
+}
+
 fn enter(mouse: bool) -> io::Result<()> {
     enable_raw_mode()?;
     let mut out = io::stdout();
@@ -112,6 +117,7 @@ pub fn run(mut app: App, first: Vec<Command>) -> io::Result<u8> {
     restore_on_panic();
     let signals = Signals::listen()?;
     end_with_the_terminal()?;
+    app.utc_offset_s = utc_offset_s();
     enter(app.mouse)?;
     let guard = Guard;
     let outcome = watch(&mut app, first, &signals);

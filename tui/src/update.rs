@@ -110,6 +110,10 @@ fn journal(app: &mut App, number: u64, news: JournalNews) -> Vec<Command> {
             run.recording.skipped = skipped;
             run.loading &= more;
         }
+        JournalNews::Found { journal, title } => {
+            run.path = Some(journal);
+            run.title = title;
+        }
         JournalNews::Reading(share) => run.read_share = Some(share),
         JournalNews::Indexed(index) => {
             run.recording = Recording::on(index);

@@ -216,3 +216,76 @@ fn a_worker_shows_its_own_log() {
     step(&mut app, [Message::Text(title.clone(), Ok(vec!["it said this".into()]))]);
     assert!(text(&app).contains("it said this"));
 }
+
+/// A run of two threads, each of which tells its dataflow's counts at the end of a phase.
+fn measured(threads: u32) -> Vec<fractal_logs::RunEvent> {
+    use fractal_logs::{ChannelTraffic, EventKind, OperatorCost, Phase, RunEvent, Source};
+    let mut all = events(SMALL);
+    let end = all.iter().position(|event| matches!(event.kind, EventKind::ForestGrown { .. })).unwrap();
+    let elapsed_us = all[end].elapsed_us;
+    for (thread, busy_us) in (0..threads).zip([3_000_000, 1_000_000]) {
+        let operator = |name: &str, activations, busy_us| OperatorCost {
+            name: name.into(),
+            activations,
+            busy_us,
+            longest_us: busy_us / 2,
+        };
+        let kind = EventKind::DataflowMeasured {
+            phase: Phase::Train,
+            parked_us: 2_000_000,
+            operators: vec![operator("fold contributions", 900, 10), operator("choose splits", 7, busy_us)],
+            channels: vec![ChannelTraffic {
+                from: "input of choose splits".into(),
+                to: "choose splits".into(),
+                sent_messages: 40,
+                sent_records: 40,
+                received_records: u64::from(thread) * 80,
+            }],
+        };
+        let event = RunEvent { elapsed_us, source: Source::Thread { worker: 0, thread }, kind };
+        all.insert(end + thread as usize, event);
+    }
+    all
+}
+
+#[test]
+fn operators_are_summed_over_threads_and_sorted_by_any_column() {
+    let mut app = showing("run", measured(2));
+    press(&mut app, &["o"]);
+    let order = |app: &fractal_tui::App| {
+        let shown = text(app);
+        let place = |name: &str| shown.find(name).unwrap_or_else(|| panic!("no '{name}'\n{shown}"));
+        place("choose splits") < place("fold contributions")
+    };
+    assert!(text(&app).contains("by time") && text(&app).contains("4.00 s") && text(&app).contains("w0t0 3.00 s"));
+    assert!(order(&app), "most time first");
+    press(&mut app, &["s"]);
+    assert!(text(&app).contains("by activations") && text(&app).contains("1,800") && !order(&app));
+    press(&mut app, &["S"]);
+    assert!(order(&app));
+    press(&mut app, &["tab"]);
+    let shown = text(&app);
+    assert!(shown.contains("input of choose splits") && shown.contains("80") && shown.contains("w0t1 80"), "{shown}");
+    press(&mut app, &["esc"]);
+    assert!(app.overlays.is_empty());
+}
+
+#[test]
+fn without_operators_it_says_why() {
+    let missing = |events: Vec<fractal_logs::RunEvent>| {
+        let mut app = showing("run", events);
+        press(&mut app, &["o"]);
+        text(&app)
+    };
+    let mut all = events(SMALL);
+    assert!(missing(all.clone()).contains("no counts of the dataflow"));
+    assert!(missing(all[..40].to_vec()).contains("No phase has ended yet"));
+    if let fractal_logs::EventKind::RunStarted { spec, .. } = &mut all[0].kind {
+        spec.topology.single_thread_baseline = true;
+    }
+    assert!(missing(all).contains("single-thread baseline"));
+    // In a replay, they are there from the moment on at which they were told.
+    let mut app = showing("run", measured(2));
+    press(&mut app, &["^", "o"]);
+    assert!(text(&app).contains("No phase has ended yet") || text(&app).contains("no counts"));
+}

@@ -90,6 +90,8 @@ fn overlays() {
     check("export", &opened(&["x"]));
     check("command_line", &opened(&[":", "t", "h"]));
     check("slowest", &opened(&["T"]));
+    check("operators", &opened(&["o"]));
+    check("operators_channels", &opened(&["o", "tab"]));
     check("worker", &opened(&["tab", "enter"]));
     check("go_to", &opened(&["g", "1", "2", "m"]));
 }

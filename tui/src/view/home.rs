@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use crate::app::{App, Loadable, Screen};
-use crate::keymap::{self, Binding, Global, List};
+use crate::keymap::{self, Binding, Global, List, bindings};
 use crate::message::{Command, RunLine, StoreName, Target};
 use crate::theme::{Theme, Tone};
 use crate::units;
@@ -27,34 +27,14 @@ pub enum Action {
 }
 
 /// The keys of this screen.
-pub const KEYS: &[Binding] = &[
-    Binding::new("store.open", &["enter"], keymap::Action::List(List::Open), "open", "open the run or sweep"),
-    Binding::new(
-        "store.smoke",
-        &["s"],
-        keymap::Action::Home(Action::Smoke),
-        "smoke sweep",
-        "start the smoke sweep: a minute, on generated data",
-    )
-    .acting(),
-    Binding::new(
-        "store.sample",
-        &["d"],
-        keymap::Action::Home(Action::Sample),
-        "demo replay",
-        "replay a recorded run that comes with the program",
-    ),
-    Binding::new("store.new", &["a"], keymap::Action::Home(Action::New), "new sweep", "a new sweep: fill in its form")
-        .acting(),
-    Binding::new("store.mark", &["space"], keymap::Action::List(List::Mark), "mark", "mark as A, then B"),
-    Binding::new(
-        "store.compare",
-        &["D"],
-        keymap::Action::Home(Action::Compare),
-        "compare",
-        "compare the two marked ones",
-    ),
-];
+pub const KEYS: &[Binding] = bindings! {
+    "store.open" ["enter"] List(List::Open), "open", "open the run or sweep";
+    "store.smoke" ["s"] Home(Action::Smoke), "smoke sweep", "start the smoke sweep: a minute, on generated data", acting;
+    "store.sample" ["d"] Home(Action::Sample), "demo replay", "replay a recorded run that comes with the program";
+    "store.new" ["a"] Home(Action::New), "new sweep", "a new sweep: fill in its form", acting;
+    "store.mark" ["space"] List(List::Mark), "mark", "mark as A, then B";
+    "store.compare" ["D"] Home(Action::Compare), "compare", "compare the two marked ones";
+};
 
 /// The list's state.
 #[derive(Clone, Debug, Default)]
@@ -321,7 +301,7 @@ pub(crate) fn status(app: &App) -> Line<'static> {
 
 const COLUMNS: [Column; 9] = [
     Column::left("", 1, 0),
-    Column::left("run", 30, 0).growing(),
+    Column::left("run", 22, 0).growing(),
     Column::left("state", 13, 0),
     Column::left("cell", 16, 2),
     Column::right("rows", 10, 4),

@@ -8,7 +8,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Wrap};
 
 use crate::app::{App, Screen};
-use crate::keymap::{self, Binding, Global, List};
+use crate::keymap::{self, Binding, Global, List, bindings};
 use crate::message::{Command, Target};
 use crate::theme::Tone;
 use crate::units;
@@ -27,17 +27,11 @@ pub enum Action {
 }
 
 /// The keys of this screen.
-pub const KEYS: &[Binding] = &[
-    Binding::new("lints.page", &["enter"], keymap::Action::Lints(Action::Page), "explain", "the page of this lint"),
-    Binding::new(
-        "lints.act",
-        &["a"],
-        keymap::Action::Lints(Action::Act),
-        "act on it",
-        "go where the advice is carried out: the cell, the curve or the run",
-    ),
-    Binding::new("lints.run", &["o"], keymap::Action::Lints(Action::Run), "open run", "open the first run it is about"),
-];
+pub const KEYS: &[Binding] = bindings! {
+    "lints.page" ["enter"] Lints(Action::Page), "explain", "the page of this lint";
+    "lints.act" ["a"] Lints(Action::Act), "act on it", "go where the advice is carried out: the cell, the curve or the run";
+    "lints.run" ["o"] Lints(Action::Run), "open run", "open the first run it is about";
+};
 
 /// The screen's state.
 #[derive(Clone, Debug, Default)]

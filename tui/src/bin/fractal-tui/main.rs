@@ -148,9 +148,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         }
         Some(Sub::Replay(args)) => {
             let mut app = app(&cli.how, config)?;
-            // Lives as long as the archive's run is looked at.
-            let mut unpacked = None;
-            let commands = picture::prepare(&mut app, &args, &mut unpacked)?;
+            let commands = picture::prepare(&mut app, &args)?;
             if args.is_picture() {
                 return picture::print(app, &args).map(|()| ExitCode::SUCCESS);
             }

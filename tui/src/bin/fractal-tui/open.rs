@@ -12,16 +12,12 @@ use fractal_tui::{App, Command, Screen};
 /// Opens what `what` means.
 pub(crate) fn open(app: &mut App, what: &str) -> Result<Vec<Command>> {
     let path = Path::new(what);
-    if path.is_dir() && path.join(JOURNAL_FILE).exists() {
-        return open(app, &path.join(JOURNAL_FILE).to_string_lossy());
+    if path.is_file() && path.extension().is_some_and(|extension| extension == "toml") {
+        return Ok(view::sweep::open_grid(app, what));
     }
-    if path.is_file() {
-        if path.extension().is_some_and(|extension| extension == "toml") {
-            return Ok(view::sweep::open_grid(app, what));
-        }
-        let title = path.file_stem().map_or_else(|| what.to_string(), |stem| stem.to_string_lossy().into_owned());
+    if path.is_file() || path.join(JOURNAL_FILE).exists() {
         app.go(Screen::Live);
-        return Ok(app.open_run(Target::Journal(path.to_path_buf(), None), title));
+        return Ok(app.open_run(Target::Journal(path.to_path_buf(), None), what));
     }
     if app.store_root.join(what).is_dir() {
         app.go(Screen::Sweep);

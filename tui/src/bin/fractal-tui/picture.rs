@@ -1,12 +1,12 @@
 //! `fractal-tui replay`: on the screen, or one frame of it as text or picture.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use fractal_logs::store::{JOURNAL_FILE, Store};
 use fractal_tui::message::Target;
 use fractal_tui::view::live::Wanted;
-use fractal_tui::{App, Command, Message, Screen, snapshot, step};
+use fractal_tui::{App, Command, Message, Screen, feed, snapshot, step};
 
 /// Replay a run from its start
 #[derive(Clone, Debug, clap::Args)]
@@ -54,19 +54,9 @@ fn screen(text: &str) -> Result<Screen, String> {
         .ok_or_else(|| format!("screens are {}", Screen::ALL.map(|s| s.name().to_lowercase()).join(", ")))
 }
 
-/// A folder that is removed when nobody looks at it any more.
-#[derive(Debug)]
-pub(crate) struct Unpacked(PathBuf);
-
-impl Drop for Unpacked {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Opens the run. An archive is unpacked into a folder of its own.
-pub(crate) fn prepare(app: &mut App, args: &ReplayArgs, unpacked: &mut Option<Unpacked>) -> Result<Vec<Command>> {
-    let (target, title) = target(app, &args.run, unpacked)?;
+/// Opens the run.
+pub(crate) fn prepare(app: &mut App, args: &ReplayArgs) -> Result<Vec<Command>> {
+    let (target, title) = target(app, &args.run)?;
     if let Some(speed) = args.speed
         && !(0.01..=100_000.0).contains(&speed)
     {
@@ -78,25 +68,13 @@ pub(crate) fn prepare(app: &mut App, args: &ReplayArgs, unpacked: &mut Option<Un
     Ok(app.open_run(target, title))
 }
 
-fn target(app: &App, wanted: &str, unpacked: &mut Option<Unpacked>) -> Result<(Target, String)> {
+fn target(app: &App, wanted: &str) -> Result<(Target, String)> {
     let path = Path::new(wanted);
     if wanted == "sample" {
         return Ok((Target::Sample, "recorded sample".into()));
     }
-    if path.is_dir() && path.join(JOURNAL_FILE).exists() {
-        let title = path.file_name().map_or_else(|| wanted.to_string(), |name| name.to_string_lossy().into_owned());
-        return Ok((Target::Journal(path.join(JOURNAL_FILE), None), title));
-    }
-    if path.is_file() && wanted.ends_with(".tar.zst") {
-        // Unpacked into a store of its own, so that looking at an archive never changes the person's store.
-        let folder: PathBuf = std::env::temp_dir().join(format!("fractal-tui-{}", std::process::id()));
-        *unpacked = Some(Unpacked(folder.clone()));
-        let run = Store::new(&folder).unarchive(path)?;
-        return Ok((Target::Journal(run.dir.journal(), None), format!("{}/{}", run.name, run.id)));
-    }
-    if path.is_file() {
-        let title = path.file_stem().map_or_else(|| wanted.to_string(), |stem| stem.to_string_lossy().into_owned());
-        return Ok((Target::Journal(path.to_path_buf(), None), title));
+    if path.is_file() || path.join(JOURNAL_FILE).exists() {
+        return Ok((Target::Journal(path.to_path_buf(), None), wanted.to_string()));
     }
     let run = Store::new(&app.store_root).find(wanted)?;
     let title = format!("{}/{}", run.name, run.id);
@@ -105,11 +83,15 @@ fn target(app: &App, wanted: &str, unpacked: &mut Option<Unpacked>) -> Result<(T
 
 /// Prints one frame.
 pub(crate) fn print(mut app: App, args: &ReplayArgs) -> Result<()> {
-    let path = app.run.as_ref().and_then(|run| run.path.clone());
-    let news = match &path {
-        None => fractal_tui::feed::sample(),
-        Some(path) => fractal_tui::feed::read(path, |_| {})?,
+    // Lives as long as its journal is read.
+    let found = app.run.as_ref().and_then(|run| run.path.as_deref()).map(feed::find).transpose()?;
+    let news = match &found {
+        None => feed::sample(),
+        Some(found) => feed::read(&found.journal, |_| {})?,
     };
+    if let (Some(run), Some(found)) = (app.run.as_mut().filter(|run| run.stored.is_none()), &found) {
+        (run.path, run.title) = (Some(found.journal.clone()), found.title.clone());
+    }
     let stored = app.run.as_mut().and_then(|run| run.stored.take());
     let number = app.run_number;
     // The frame is a function of the journal: the clock stands at the run's own time.

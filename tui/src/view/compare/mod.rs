@@ -15,7 +15,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Wrap};
 
 use crate::app::{App, Loadable, Screen};
-use crate::keymap::{self, Binding, Global, List};
+use crate::keymap::{self, Binding, Global, List, bindings};
 use crate::message::Command;
 use crate::theme::Tone;
 use crate::units;
@@ -33,23 +33,11 @@ pub enum Action {
 }
 
 /// The keys of this screen.
-pub const KEYS: &[Binding] = &[
-    Binding::new("compare.swap", &["w", "tab"], keymap::Action::Compare(Action::Swap), "swap", "swap A and B"),
-    Binding::new(
-        "compare.equal",
-        &["="],
-        keymap::Action::Compare(Action::Equal),
-        "equal rows",
-        "rows that are equal too, or not",
-    ),
-    Binding::new(
-        "compare.repeats",
-        &["r"],
-        keymap::Action::Compare(Action::Repeats),
-        "repeats",
-        "these two runs alone, or all repeats of their cells (the verdict needs them)",
-    ),
-];
+pub const KEYS: &[Binding] = bindings! {
+    "compare.swap" ["w", "tab"] Compare(Action::Swap), "swap", "swap A and B";
+    "compare.equal" ["="] Compare(Action::Equal), "equal rows", "rows that are equal too, or not";
+    "compare.repeats" ["r"] Compare(Action::Repeats), "repeats", "these two runs alone, or all repeats of their cells (the verdict needs them)";
+};
 
 /// (seconds, bytes) of the largest worker over a run.
 pub type Trace = Vec<(f64, f64)>;

@@ -2,6 +2,7 @@
 
 use fractal_logs::{EventKind, Outcome, RunEvent};
 
+use crate::recording::is_noise;
 use crate::units;
 
 /// How much an event matters to a person who watches.
@@ -84,8 +85,7 @@ pub fn describe(event: &RunEvent) -> Told {
         }
         EventKind::PhaseStarted { phase } => (Weight::Step, format!("{} began", phase.name())),
         EventKind::PhaseFinished { phase, wall_us, cpu_us } => (
-            // A thread's share of a phase is a detail of it.
-            if matches!(event.source, fractal_logs::Source::Thread { .. }) { Weight::Noise } else { Weight::Step },
+            Weight::Step,
             format!("{} done in {}, CPU {}", phase.name(), units::duration(*wall_us), units::duration(*cpu_us)),
         ),
         EventKind::FilesListed { subset, files, taken_files, taken_bytes, .. } => (
@@ -93,7 +93,7 @@ pub fn describe(event: &RunEvent) -> Told {
             format!("{}: {taken_files} of {files} files taken, {}", subset.name(), units::bytes(*taken_bytes, false)),
         ),
         EventKind::PartitionPlanned { partition, subset, worker, thread, files, bytes, .. } => (
-            Weight::Noise,
+            Weight::Detail,
             format!(
                 "partition {partition} of {} dealt to w{worker}t{thread}: {files} files, {}",
                 subset.name(),
@@ -137,7 +137,7 @@ pub fn describe(event: &RunEvent) -> Told {
             )
         }
         EventKind::LevelCounted { level, rows, busy_us, waiting_us, .. } => (
-            Weight::Noise,
+            Weight::Detail,
             format!(
                 "level {} counted: {} rows, busy {}, waited {}",
                 level + 1,
@@ -185,7 +185,7 @@ pub fn describe(event: &RunEvent) -> Told {
             format!("{} scored: accuracy {accuracy:.4} over {} rows", subset.name(), units::count(*rows)),
         ),
         EventKind::WorkerSampled { phase, rows_per_s, rss_bytes, .. } => (
-            Weight::Noise,
+            Weight::Detail,
             format!(
                 "pulse: {}, {} rows/s, {}",
                 phase.name(),
@@ -193,7 +193,16 @@ pub fn describe(event: &RunEvent) -> Told {
                 units::bytes(*rss_bytes, false)
             ),
         ),
-        EventKind::LatencyRecorded { name, count, .. } => (Weight::Noise, format!("{count} latencies of {name}")),
+        EventKind::LatencyRecorded { name, count, .. } => (Weight::Detail, format!("{count} latencies of {name}")),
+        EventKind::DataflowMeasured { phase, operators, .. } => (
+            Weight::Detail,
+            format!(
+                "dataflow in {}: {} operators busy {}",
+                phase.name(),
+                operators.len(),
+                units::duration(operators.iter().fold(0, |sum, operator| sum.saturating_add(operator.busy_us)))
+            ),
+        ),
         EventKind::WarningRaised { code, message } => (Weight::Warning, format!("{code}: {message}")),
         EventKind::FileWritten { what, path, bytes } => {
             (Weight::Detail, format!("{what} written: {path}, {}", units::bytes(*bytes, false)))
@@ -219,5 +228,5 @@ pub fn describe(event: &RunEvent) -> Told {
             }
         }
     };
-    Told { weight, text }
+    Told { weight: if is_noise(event) { Weight::Noise } else { weight }, text }
 }

@@ -119,7 +119,7 @@ fn level_of(kind: &EventKind) -> Option<u32> {
 fn phase_of(kind: &EventKind) -> Option<Phase> {
     match kind {
         EventKind::PhaseStarted { phase } | EventKind::PhaseFinished { phase, .. } => Some(*phase),
-        EventKind::WorkerSampled { phase, .. } => Some(*phase),
+        EventKind::WorkerSampled { phase, .. } | EventKind::DataflowMeasured { phase, .. } => Some(*phase),
         EventKind::LevelStarted { .. }
         | EventKind::LevelCounted { .. }
         | EventKind::LevelFinished { .. }

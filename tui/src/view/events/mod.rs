@@ -11,7 +11,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Wrap};
 
 use crate::app::{App, Screen};
-use crate::keymap::{self, Binding, Global, List};
+use crate::keymap::{self, Binding, Global, List, bindings};
 use crate::message::Command;
 use crate::theme::Tone;
 use crate::units;
@@ -34,30 +34,12 @@ pub enum Action {
 }
 
 /// The keys of this screen.
-pub const KEYS: &[Binding] = &[
-    Binding::new(
-        "events.raw",
-        &["enter"],
-        keymap::Action::Events(Action::Raw),
-        "raw event",
-        "the event as its line in the journal",
-    ),
-    Binding::new(
-        "events.replay",
-        &["o"],
-        keymap::Action::Events(Action::Replay),
-        "replay here",
-        "go to this moment in the replay",
-    ),
-    Binding::new("events.follow", &["f"], keymap::Action::Events(Action::Follow), "follow", "stay at the newest event"),
-    Binding::new(
-        "events.noise",
-        &["a"],
-        keymap::Action::Events(Action::Noise),
-        "all/steps",
-        "every event, or only those that matter",
-    ),
-];
+pub const KEYS: &[Binding] = bindings! {
+    "events.raw" ["enter"] Events(Action::Raw), "raw event", "the event as its line in the journal";
+    "events.replay" ["o"] Events(Action::Replay), "replay here", "go to this moment in the replay";
+    "events.follow" ["f"] Events(Action::Follow), "follow", "stay at the newest event";
+    "events.noise" ["a"] Events(Action::Noise), "all/steps", "every event, or only those that matter";
+};
 
 /// Events filtered in one tick at most, so that no key ever waits.
 const PORTION: usize = 20_000;

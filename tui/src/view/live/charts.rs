@@ -30,28 +30,47 @@ fn over_time(
     if columns == 0 || to <= from {
         return sums;
     }
-    let step = (to - from) as f64 / columns as f64;
-    let column = |us: u64| (us.saturating_sub(from) as f64 / step) as usize;
+    let per_us = columns as f64 / (to - from) as f64;
+    let column = |us: u64| (us.saturating_sub(from) as f64 * per_us) as usize;
+    // A worker's own values: the mean (or the largest) of its samples in each column, with how many there were.
+    let mut own = vec![(f64::NAN, 0.0); columns];
     for worker in state.workers.values() {
-        let mut before = None;
-        for (place, sample) in worker.samples.iter().enumerate() {
+        own.fill((f64::NAN, 0.0));
+        let first = worker.samples.partition_point(|sample| sample.elapsed_us.saturating_add(STALE_US) < from);
+        let mut before = first.checked_sub(1).map(|place| &worker.samples[place]);
+        for (place, sample) in worker.samples.iter().enumerate().skip(first) {
             let v = value(sample, before);
             before = Some(sample);
+            if sample.elapsed_us > to {
+                break;
+            }
             let next =
                 worker.samples.get(place + 1).map_or(sample.elapsed_us.saturating_add(STALE_US), |n| n.elapsed_us);
             // A sample tells of the time before it; what came after it is drawn up to the next one.
             let until = next.min(sample.elapsed_us.saturating_add(STALE_US)).min(state.elapsed_us);
-            if until < from || sample.elapsed_us > to || !v.is_finite() {
+            if until < from || !v.is_finite() {
                 continue;
             }
-            let (a, b) = (column(sample.elapsed_us), column(until).max(column(sample.elapsed_us) + 1).min(columns));
-            for slot in sums.iter_mut().take(b).skip(a) {
-                *slot = match (slot.is_nan(), largest) {
-                    (true, _) => v,
-                    (false, true) => slot.max(v),
-                    (false, false) => *slot + v,
-                };
+            let a = column(sample.elapsed_us);
+            let Some((old, count)) = own.get_mut(a) else { continue };
+            *old = match (*count == 0.0, largest) {
+                (true, _) => v,
+                (false, true) => old.max(v),
+                (false, false) => *old + (v - *old) / (*count + 1.0),
+            };
+            *count += 1.0;
+            let b = column(until).min(columns);
+            for slot in own.iter_mut().take(b).skip(a + 1) {
+                *slot = (v, 0.0);
             }
+        }
+        for (slot, (v, _)) in sums.iter_mut().zip(&own) {
+            *slot = match (slot.is_nan(), v.is_nan(), largest) {
+                (_, true, _) => *slot,
+                (true, ..) => *v,
+                (false, _, true) => slot.max(*v),
+                (false, _, false) => *slot + v,
+            };
         }
     }
     sums
@@ -292,4 +311,41 @@ fn advice(app: &App, state: &RunState, peak: u64) -> Option<Vec<Span<'static>>> 
     }
     spans.pop();
     Some(spans)
+}
+
+#[cfg(test)]
+mod tests {
+    use fractal_logs::state::{Sample, WorkerState};
+
+    use super::*;
+
+    /// However many pulses fall into a column, a worker counts once in it.
+    #[test]
+    fn workers_are_summed_and_their_samples_are_not() {
+        let pulse = |elapsed_us: u64| Sample {
+            elapsed_us,
+            phase: fractal_logs::Phase::Train,
+            rows_per_s: 5.0,
+            bytes_per_s: 0.0,
+            rss_bytes: elapsed_us,
+            peak_rss_bytes: 0,
+            cpu_us: elapsed_us,
+            exchanged_bytes: 0,
+            throttled: None,
+        };
+        for samples in [10u64, 100, 2000] {
+            let mut state = RunState { elapsed_us: 10_000_000, ..RunState::default() };
+            for worker in 0..2 {
+                let samples = (0..samples).map(|i| pulse(i * 10_000_000 / samples)).collect();
+                state.workers.insert(worker, WorkerState { samples, ..WorkerState::default() });
+            }
+            let sums = over_time(&state, (0, 10_000_000), 10, false, |sample, _| sample.rows_per_s);
+            assert_eq!(sums, [10.0; 10], "{samples} samples");
+            let most = over_time(&state, (0, 10_000_000), 10, true, |sample, _| sample.rss_bytes as f64);
+            let last = |column: u64| {
+                (0..samples).map(|i| i * 10_000_000 / samples).filter(|us| us / 1_000_000 == column).max()
+            };
+            assert_eq!(most, (0..10).map(|column| last(column).unwrap() as f64).collect::<Vec<_>>());
+        }
+    }
 }

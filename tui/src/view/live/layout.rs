@@ -49,17 +49,9 @@ fn small(body: Rect, focus: Pane, state: &RunState) -> Vec<(Pane, Rect)> {
 }
 
 fn middling(body: Rect, focus: Pane, state: &RunState) -> Vec<(Pane, Rect)> {
-    let workers = (state.workers.len() as u16 + 3).clamp(5, body.height / 3);
-    let rows = stage_rows(state, body.height * 2 / 5);
-    let [top, middle, charts, last] = Layout::vertical([
-        Constraint::Length(rows),
-        Constraint::Length(workers),
-        Constraint::Length(9),
-        Constraint::Min(5),
-    ])
-    .areas(body);
-    let [left, right] = Layout::horizontal([Constraint::Fill(8), Constraint::Fill(5)]).areas(middle);
-    let [speed, memory] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).areas(charts);
+    let lower = [Constraint::Length(9), Constraint::Min(5)];
+    let (mut panes, [charts, last]) = upper(body, state, (5, body.height * 2 / 5), (8, 5), lower);
+    panes.extend(side_by_side([Pane::Speed, Pane::Memory], [1, 1], charts));
     let scored = state.subsets.values().any(|subset| subset.evaluation.is_some());
     let lower = match focus {
         focus if LAST_ROW.contains(&focus) => focus,
@@ -68,38 +60,37 @@ fn middling(body: Rect, focus: Pane, state: &RunState) -> Vec<(Pane, Rect)> {
         _ if !state.levels.is_empty() => Pane::Splits,
         _ => Pane::Log,
     };
-    vec![
-        (Pane::Phases, top),
-        (Pane::Workers, left),
-        (Pane::Map, right),
-        (Pane::Speed, speed),
-        (Pane::Memory, memory),
-        (lower, last),
-    ]
+    panes.push((lower, last));
+    panes
 }
 
 fn wide(body: Rect, state: &RunState) -> Vec<(Pane, Rect)> {
-    let workers = (state.workers.len() as u16 + 3).clamp(8, body.height / 3);
-    let rows = stage_rows(state, body.height / 3);
-    let [top, middle, charts, last] = Layout::vertical([
-        Constraint::Length(rows),
-        Constraint::Length(workers),
-        Constraint::Fill(2),
-        Constraint::Fill(3),
-    ])
-    .areas(body);
-    let [left, right] = Layout::horizontal([Constraint::Fill(3), Constraint::Fill(2)]).areas(middle);
-    let [speed, memory] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).areas(charts);
-    let [splits, scores, log] =
-        Layout::horizontal([Constraint::Fill(4), Constraint::Fill(4), Constraint::Fill(3)]).areas(last);
-    vec![
-        (Pane::Phases, top),
-        (Pane::Workers, left),
-        (Pane::Map, right),
-        (Pane::Speed, speed),
-        (Pane::Memory, memory),
-        (Pane::Splits, splits),
-        (Pane::Scores, scores),
-        (Pane::Log, log),
-    ]
+    let lower = [Constraint::Fill(2), Constraint::Fill(3)];
+    let (mut panes, [charts, last]) = upper(body, state, (8, body.height / 3), (3, 2), lower);
+    panes.extend(side_by_side([Pane::Speed, Pane::Memory], [1, 1], charts));
+    panes.extend(side_by_side([Pane::Splits, Pane::Scores, Pane::Log], [4, 4, 3], last));
+    panes
+}
+
+/// The phases, and below them workers and map; what is left is cut by `lower`.
+fn upper(
+    body: Rect,
+    state: &RunState,
+    (least_workers, most_stages): (u16, u16),
+    (workers_share, map_share): (u16, u16),
+    lower: [Constraint; 2],
+) -> (Vec<(Pane, Rect)>, [Rect; 2]) {
+    let workers = (state.workers.len() as u16 + 3).clamp(least_workers, body.height / 3);
+    let rows = stage_rows(state, most_stages);
+    let [charts, last] = lower;
+    let [top, middle, charts, last] =
+        Layout::vertical([Constraint::Length(rows), Constraint::Length(workers), charts, last]).areas(body);
+    let mut panes = vec![(Pane::Phases, top)];
+    panes.extend(side_by_side([Pane::Workers, Pane::Map], [workers_share, map_share], middle));
+    (panes, [charts, last])
+}
+
+fn side_by_side<const N: usize>(panes: [Pane; N], shares: [u16; N], area: Rect) -> impl Iterator<Item = (Pane, Rect)> {
+    let places: [Rect; N] = Layout::horizontal(shares.map(Constraint::Fill)).areas(area);
+    panes.into_iter().zip(places)
 }

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use fractal_logs::RunEvent;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -13,7 +14,8 @@ use crate::units;
 use crate::view;
 use crate::view::events::describe::{Weight, describe};
 
-/// Events looked through for a frame at most; an old log in a huge journal is what the Events screen is for.
+/// Events looked through for a frame at most where words are searched for; all of a huge journal is searched by the Events
+/// screen.
 const MOST_LOOKED_AT: usize = 50_000;
 
 /// Draws the latest lines.
@@ -30,12 +32,8 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App, run: &OpenRun
     let mut lines = Vec::new();
     let mut passed = 0;
     let words: Vec<&str> = filter.split_whitespace().collect();
-    run.recording.each_back(seen.saturating_sub(MOST_LOOKED_AT)..seen, |_, event| {
+    let mut see = |_: usize, event: &RunEvent| {
         let told = describe(event);
-        let wanted = if words.is_empty() { told.weight > Weight::Noise } else { true };
-        if !wanted {
-            return ControlFlow::Continue(());
-        }
         let who = event.source.to_string();
         if !words.is_empty() {
             let text = format!("{who} {}", told.text).to_lowercase();
@@ -63,7 +61,11 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App, run: &OpenRun
             ]));
         }
         if lines.len() < height { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    });
+    };
+    match words.is_empty() {
+        true => run.recording.each_step_back(0..seen, &mut see),
+        false => run.recording.each_back(seen.saturating_sub(MOST_LOOKED_AT)..seen, &mut see),
+    }
     if lines.is_empty() {
         let line = if words.is_empty() {
             "nothing has happened yet at this moment"

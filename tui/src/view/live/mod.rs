@@ -20,13 +20,13 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use crate::app::{App, Screen};
-use crate::keymap::{self, Binding, Global, List};
+use crate::keymap::{self, Binding, Global, List, bindings};
 use crate::message::Command;
 use crate::run::{Head, marks};
 use crate::theme::Tone;
 use crate::units;
 use crate::update::{ask, confirm, go_back, moved};
-use crate::view::overlay::{Overlay, Prompt, Purpose, details};
+use crate::view::overlay::{Operators, Overlay, Prompt, Purpose, details};
 use crate::view::{self, labelled};
 
 use charts::predicted_peak;
@@ -146,49 +146,41 @@ pub enum Action {
     End,
     Map,
     Slowest,
+    Operators,
     Subset,
     Pause,
     Skip,
     Cancel,
 }
 
-const fn key(
-    name: &'static str,
-    keys: &'static [&'static str],
-    action: Action,
-    short: &'static str,
-    help: &'static str,
-) -> Binding {
-    Binding::new(name, keys, keymap::Action::Live(action), short, help)
-}
-
 /// The keys of this screen.
-pub const KEYS: &[Binding] = &[
-    key("live.play", &["space"], Action::Play, "play/pause", "play or pause; live: freeze the view, the run goes on"),
-    key("live.back-1", &["left", "h"], Action::Back1, "→ 1 s", "1 s back"),
-    key("live.forward-1", &["right", "l"], Action::Forward1, "", "1 s forward"),
-    key("live.back-10", &["shift-left", "H"], Action::Back10, "", "10 s back"),
-    key("live.forward-10", &["shift-right", "L"], Action::Forward10, "", "10 s forward"),
-    key("live.event-previous", &["["], Action::PreviousEvent, "] event", "event before"),
-    key("live.event-next", &["]"], Action::NextEvent, "", "next event"),
-    key("live.level-previous", &["("], Action::PreviousLevel, ") level", "level before: its start or end"),
-    key("live.level-next", &[")"], Action::NextLevel, "", "next level: its start or end"),
-    key("live.lint-previous", &["{"], Action::PreviousMark, "} lint", "lint or warning before"),
-    key("live.lint-next", &["}"], Action::NextMark, "", "next lint or warning"),
-    key("live.goto", &["g"], Action::GoTo, "go to", "go to a time: 12m, 17:52, 50%, end"),
-    key("live.slower", &["<"], Action::Slower, "> speed", "replay slower"),
-    key("live.faster", &[">"], Action::Faster, "", "replay faster"),
-    key("live.bookmark", &["B"], Action::Bookmark, "", "set a bookmark here, or remove it"),
-    key("live.bookmark-next", &["'"], Action::NextBookmark, "", "next bookmark, round and round"),
-    key("live.start", &["^", "home"], Action::Start, "", "start of the run"),
-    key("live.end", &["$", "end"], Action::End, "", "its end, or its latest event"),
-    key("live.map", &["m"], Action::Map, "", "map: partitions, levels, or what the phase is at"),
-    key("live.slowest", &["T"], Action::Slowest, "slowest", "the slowest partitions and shares"),
-    key("live.subset", &["v"], Action::Subset, "", "scores of val or of test"),
-    key("live.pause", &["p"], Action::Pause, "pause sweep", "pause or resume the sweep this run belongs to").acting(),
-    key("live.skip", &["K"], Action::Skip, "", "skip this run's cell, ending the run").acting(),
-    key("live.cancel", &["c"], Action::Cancel, "cancel", "end the sweep; the next start goes on from there").acting(),
-];
+pub const KEYS: &[Binding] = bindings! {
+    "live.play" ["space"] Live(Action::Play), "play/pause", "play or pause; live: freeze the view, the run goes on";
+    "live.back-1" ["left", "h"] Live(Action::Back1), "→ 1 s", "1 s back";
+    "live.forward-1" ["right", "l"] Live(Action::Forward1), "", "1 s forward";
+    "live.back-10" ["shift-left", "H"] Live(Action::Back10), "", "10 s back";
+    "live.forward-10" ["shift-right", "L"] Live(Action::Forward10), "", "10 s forward";
+    "live.event-previous" ["["] Live(Action::PreviousEvent), "] event", "event before";
+    "live.event-next" ["]"] Live(Action::NextEvent), "", "next event";
+    "live.level-previous" ["("] Live(Action::PreviousLevel), ") level", "level before: its start or end";
+    "live.level-next" [")"] Live(Action::NextLevel), "", "next level: its start or end";
+    "live.lint-previous" ["{"] Live(Action::PreviousMark), "} lint", "lint or warning before";
+    "live.lint-next" ["}"] Live(Action::NextMark), "", "next lint or warning";
+    "live.goto" ["g"] Live(Action::GoTo), "go to", "go to a time: 12m, 17:52, 50%, end";
+    "live.slower" ["<"] Live(Action::Slower), "> speed", "replay slower";
+    "live.faster" [">"] Live(Action::Faster), "", "replay faster";
+    "live.bookmark" ["B"] Live(Action::Bookmark), "", "set a bookmark here, or remove it";
+    "live.bookmark-next" ["'"] Live(Action::NextBookmark), "", "next bookmark, round and round";
+    "live.start" ["^", "home"] Live(Action::Start), "", "start of the run";
+    "live.end" ["$", "end"] Live(Action::End), "", "its end, or its latest event";
+    "live.map" ["m"] Live(Action::Map), "", "map: partitions, levels, or what the phase is at";
+    "live.slowest" ["T"] Live(Action::Slowest), "slowest", "the slowest partitions and shares";
+    "live.operators" ["o"] Live(Action::Operators), "", "dataflow operators: time, activations, records";
+    "live.subset" ["v"] Live(Action::Subset), "", "scores of val or of test";
+    "live.pause" ["p"] Live(Action::Pause), "pause sweep", "pause or resume the sweep this run belongs to", acting;
+    "live.skip" ["K"] Live(Action::Skip), "", "skip this run's cell, ending the run", acting;
+    "live.cancel" ["c"] Live(Action::Cancel), "cancel", "end the sweep; the next start goes on from there", acting;
+};
 
 /// Replays the run that was just opened from its beginning.
 pub(crate) fn play_from_start(app: &mut App) {
@@ -342,6 +334,10 @@ fn live(app: &mut App, action: Action) -> Vec<Command> {
         }
         Action::Slowest => {
             app.overlays.push(Overlay::Tasks { stage: None, selected: 0 });
+            return Vec::new();
+        }
+        Action::Operators => {
+            app.overlays.push(Overlay::Operators(Operators::default()));
             return Vec::new();
         }
         Action::GoTo => {

@@ -76,7 +76,7 @@ fn name_of(phase: Phase, stage: &Stage) -> String {
 pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App, run: &OpenRun, focused: bool) {
     let theme = app.theme;
     let state = run.state();
-    let hint = if focused { "j k choose · Enter tasks · + - zoom · T slowest" } else { "" };
+    let hint = if focused { "j k choose · Enter tasks · + - zoom · T slowest · o operators" } else { "" };
     let inner = view::pane(frame, area, app, "Phases and levels", hint, focused);
     let rows = rows(state);
     if rows.is_empty() || inner.height < 2 {

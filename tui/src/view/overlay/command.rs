@@ -18,7 +18,7 @@ struct Spec {
 const COMMANDS: &[Spec] = &[
     Spec { name: "help", takes: "[WORDS]", help: "the keys and commands" },
     Spec { name: "quit", takes: "", help: "quit; runs go on" },
-    Spec { name: "open", takes: "RUN|SWEEP|FILE", help: "open a run, a sweep or a journal" },
+    Spec { name: "open", takes: "RUN|SWEEP|FILE|ARCHIVE", help: "open a run, a sweep, a journal or an archive" },
     Spec { name: "goto", takes: "12m|17:52|50%|end", help: "go to a moment of the replay" },
     Spec { name: "speed", takes: "0.5|1|10", help: "seconds of the run in a second of the replay" },
     Spec { name: "live", takes: "", help: "back to the latest event" },
@@ -174,7 +174,9 @@ pub(super) fn run(app: &mut App, line: &str) -> Result<Vec<Command>, String> {
 
 fn open(app: &mut App, wanted: &str) -> Result<Vec<Command>, String> {
     if wanted.is_empty() {
-        return Err("open what? a run's id or its beginning, a sweep's name, or a journal's path".into());
+        return Err(
+            "open what? a run's id or its beginning, a sweep's name, or the path of a journal or an archive".into()
+        );
     }
     let found = app.store.ready().and_then(|names| {
         let sweep = names.iter().find(|name| name.name == wanted).map(|name| (name.name.clone(), None));

@@ -8,6 +8,7 @@ use ratatui::widgets::Paragraph;
 use crate::app::App;
 use crate::keymap::{Code, Key, SECTIONS, Scope};
 use crate::theme::Theme;
+use crate::units;
 use crate::view::overlay::{commands, window};
 
 /// Types into the search, or scrolls.
@@ -34,13 +35,13 @@ pub(super) fn pressed(filter: &mut String, scroll: &mut usize, key: Key) {
 pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App, filter: &str, scroll: usize) {
     let title = if filter.is_empty() { "Help · type to search".to_string() } else { format!("Help · /{filter}") };
     let inner = window(frame, area, app, (92, 44), &title, "arrows scroll · Esc close");
-    let lines = lines(app, filter);
+    let lines = lines(app, filter, inner.width as usize);
     let last = lines.len().saturating_sub(inner.height as usize);
     let shown: Vec<Line<'_>> = lines.into_iter().skip(scroll.min(last)).collect();
     frame.render_widget(Paragraph::new(shown), inner);
 }
 
-fn lines(app: &App, filter: &str) -> Vec<Line<'static>> {
+fn lines(app: &App, filter: &str, width: usize) -> Vec<Line<'static>> {
     let theme = app.theme;
     let words: Vec<String> = filter.to_lowercase().split_whitespace().map(String::from).collect();
     let fits = |text: &str| {
@@ -63,10 +64,8 @@ fn lines(app: &App, filter: &str) -> Vec<Line<'static>> {
             let keys = keys.join(" ");
             if fits(&format!("{} {keys} {} {}", scope.title(), binding.help, binding.short)) {
                 let note = if binding.acts && app.is_read_only() { " (read-only: off)" } else { "" };
-                section.push(Line::from(vec![
-                    Span::styled(format!("  {keys:>14}  "), theme.accent()),
-                    Span::raw(format!("{}{note}", binding.help)),
-                ]));
+                let first = Span::styled(format!("  {keys:>14}  "), theme.accent());
+                section.extend(explained(first, &format!("{}{note}", binding.help), width));
             }
         }
         if !section.is_empty() {
@@ -78,10 +77,8 @@ fn lines(app: &App, filter: &str) -> Vec<Line<'static>> {
     let mut section: Vec<Line<'static>> = Vec::new();
     for (usage, help) in commands() {
         if fits(&format!("command :{usage} {help}")) {
-            section.push(Line::from(vec![
-                Span::styled(format!("  {:<30}", format!(":{usage}")), theme.accent()),
-                Span::raw(help),
-            ]));
+            let first = Span::styled(format!("  {:<32}", format!(":{usage}")), theme.accent());
+            section.extend(explained(first, help, width));
         }
     }
     if !section.is_empty() {
@@ -97,6 +94,16 @@ fn lines(app: &App, filter: &str) -> Vec<Line<'static>> {
         lines.push(Line::styled(format!("nothing fits '{filter}'"), theme.dim()));
     }
     lines
+}
+
+/// A key or command and what it does, over as many lines as that takes.
+fn explained(first: Span<'static>, help: &str, width: usize) -> Vec<Line<'static>> {
+    let indent = first.width();
+    let mut first = Some(first);
+    units::wrapped(help, width.saturating_sub(indent).max(10))
+        .into_iter()
+        .map(|text| Line::from(vec![first.take().unwrap_or_else(|| Span::raw(" ".repeat(indent))), Span::raw(text)]))
+        .collect()
 }
 
 fn legend(theme: Theme) -> Line<'static> {

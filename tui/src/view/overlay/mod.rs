@@ -4,6 +4,7 @@ mod command;
 pub(crate) mod details;
 mod export;
 mod help;
+mod operators;
 mod settings;
 
 use ratatui::Frame;
@@ -19,6 +20,7 @@ use crate::units;
 use crate::view;
 
 pub use command::commands;
+pub use operators::{Operators, Order};
 
 /// Something over the screen.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +71,8 @@ pub enum Overlay {
         /// Selected line.
         selected: usize,
     },
+    /// What the operators of the dataflow cost.
+    Operators(Operators),
 }
 
 /// A line to type.
@@ -191,6 +195,10 @@ pub(crate) fn pressed(app: &mut App, key: Key) -> Vec<Command> {
             Vec::new()
         }
         Overlay::Worker { .. } | Overlay::Tasks { .. } => details::pressed(app, key),
+        Overlay::Operators(_) => {
+            operators::pressed(app, key);
+            Vec::new()
+        }
     }
 }
 
@@ -322,6 +330,7 @@ pub(crate) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
                 details::render_worker(frame, area, app, *worker, log.as_ref(), *scroll);
             }
             Overlay::Tasks { stage, selected } => details::render_tasks(frame, area, app, *stage, *selected),
+            Overlay::Operators(shown) => operators::render(frame, area, app, *shown),
         }
     }
 }

@@ -14,7 +14,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
 
 use crate::app::{App, Loadable, Screen};
-use crate::keymap::{self, Binding, Global, List};
+use crate::keymap::{self, Binding, Global, List, bindings};
 use crate::message::Command;
 use crate::theme::Tone;
 use crate::units;
@@ -41,37 +41,21 @@ pub enum Action {
     Beside,
 }
 
-const fn key(
-    name: &'static str,
-    keys: &'static [&'static str],
-    action: Action,
-    short: &'static str,
-    help: &'static str,
-) -> Binding {
-    Binding::new(name, keys, keymap::Action::Scaling(action), short, help)
-}
-
 /// The keys of this screen.
-pub const KEYS: &[Binding] = &[
-    key("scaling.slice", &["f"], Action::Slice, "slice", "next slice: runs that differ only in workers or cores"),
-    key("scaling.slice-previous", &["F"], Action::PreviousSlice, "", "previous slice"),
-    key("scaling.metric", &["m"], Action::Metric, "metric", "next metric: total, training, each phase"),
-    key("scaling.base", &["b"], Action::Base, "base", "the selected point as base; again: the smallest"),
-    key("scaling.efficiency", &["E"], Action::Efficiency, "efficiency", "efficiency or speed-up"),
-    key("scaling.what-if", &["w"], Action::WhatIf, "what-if", "what if: other worker counts and depths (arrows)"),
-    key(
-        "scaling.beside",
-        &["i"],
-        Action::Beside,
-        "beside",
-        "another name's curve beside this one, such as Spark's imported",
-    ),
-    key("scaling.cost", &["C"], Action::Cost, "COST", "the COST line: a competent single thread"),
-    key("scaling.usl", &["u"], Action::Usl, "USL", "the Universal Scalability Law's curve, or not"),
-    key("scaling.amdahl", &["a"], Action::Amdahl, "Amdahl", "Amdahl's law's curve, or not"),
-    key("scaling.gustafson", &["g"], Action::Gustafson, "", "Gustafson's law's line (weak scaling), or not"),
-    key("scaling.log", &["L"], Action::Log, "log", "logarithmic axes, or linear"),
-];
+pub const KEYS: &[Binding] = bindings! {
+    "scaling.slice" ["f"] Scaling(Action::Slice), "slice", "next slice: runs that differ only in workers or cores";
+    "scaling.slice-previous" ["F"] Scaling(Action::PreviousSlice), "", "previous slice";
+    "scaling.metric" ["m"] Scaling(Action::Metric), "metric", "next metric: total, training, each phase";
+    "scaling.base" ["b"] Scaling(Action::Base), "base", "the selected point as base; again: the smallest";
+    "scaling.efficiency" ["E"] Scaling(Action::Efficiency), "efficiency", "efficiency or speed-up";
+    "scaling.what-if" ["w"] Scaling(Action::WhatIf), "what-if", "what if: other worker counts and depths (arrows)";
+    "scaling.beside" ["i"] Scaling(Action::Beside), "beside", "another name's curve beside this one, such as Spark's imported";
+    "scaling.cost" ["C"] Scaling(Action::Cost), "COST", "the COST line: a competent single thread";
+    "scaling.usl" ["u"] Scaling(Action::Usl), "USL", "the Universal Scalability Law's curve, or not";
+    "scaling.amdahl" ["a"] Scaling(Action::Amdahl), "Amdahl", "Amdahl's law's curve, or not";
+    "scaling.gustafson" ["g"] Scaling(Action::Gustafson), "", "Gustafson's law's line (weak scaling), or not";
+    "scaling.log" ["L"] Scaling(Action::Log), "log", "logarithmic axes, or linear";
+};
 
 /// A part of the screen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

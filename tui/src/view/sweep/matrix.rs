@@ -327,7 +327,7 @@ pub(super) fn show(metric: Metric, value: f64, app: &App) -> String {
         Metric::Total | Metric::Train => units::seconds(value),
         Metric::Accuracy => format!("{value:.4}"),
         Metric::Peak => units::bytes(value as u64, app.config.decimal_bytes),
-        Metric::Rate => format!("{}/s", units::short(value)),
+        Metric::Rate => units::short(value),
         Metric::Busy => format!("{:.0} %", value * 100.0),
     }
 }

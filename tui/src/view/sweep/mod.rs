@@ -14,7 +14,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
 
 use crate::app::App;
-use crate::keymap::{self, Binding, Global, List};
+use crate::keymap::{self, Binding, Global, List, bindings};
 use crate::message::Command;
 use crate::theme::{Theme, Tone};
 use crate::units;
@@ -49,59 +49,28 @@ pub enum Action {
     Follow,
 }
 
-const fn key(
-    name: &'static str,
-    keys: &'static [&'static str],
-    action: Action,
-    short: &'static str,
-    help: &'static str,
-) -> Binding {
-    Binding::new(name, keys, keymap::Action::Sweep(action), short, help)
-}
-
 /// The keys of this screen.
-pub const KEYS: &[Binding] = &[
-    Binding::new("sweep.open", &["enter"], keymap::Action::List(List::Open), "open run", "open the cell's latest run"),
-    key(
-        "sweep.pause",
-        &["p"],
-        Action::Pause,
-        "pause/resume",
-        "pause or resume; without a runner: go on with the sweep",
-    )
-    .acting(),
-    key("sweep.rerun", &["r"], Action::Rerun, "rerun", "run the selected cell again from scratch (asks)").acting(),
-    key("sweep.retry", &["R"], Action::RetryFailed, "retry failed", "try all failed cells again (asks)").acting(),
-    key("sweep.skip", &["K"], Action::Skip, "skip", "take the selected cell out (asks)").acting(),
-    key(
-        "sweep.cancel-run",
-        &["c"],
-        Action::CancelRun,
-        "cancel run",
-        "end the current run and take its cell out (asks)",
-    )
-    .acting(),
-    key("sweep.cancel", &["C"], Action::Cancel, "cancel sweep", "end the sweep (type its name)").acting(),
-    key("sweep.add", &["a"], Action::Add, "add cells", "add cells: values by axis").acting(),
-    key("sweep.sooner", &["<"], Action::Sooner, "", "the selected cell's runs sooner in the queue").acting(),
-    key("sweep.later", &[">"], Action::Later, "", "the selected cell's runs later in the queue").acting(),
-    key("sweep.edit", &["E"], Action::EditQueue, "", "the queue in $EDITOR: move lines, delete those to skip").acting(),
-    key("sweep.metric", &["m"], Action::Metric, "metric", "next metric of the matrix"),
-    key("sweep.transpose", &["T"], Action::Transpose, "transpose", "rows as columns"),
-    key("sweep.axes", &["v"], Action::Axes, "axes", "other two axes"),
-    key("sweep.slice", &["f"], Action::Slice, "slice", "next values of the axes that are not shown"),
-    key("sweep.compare", &["D"], Action::Compare, "compare", "compare the two marked cells"),
-    key("sweep.plan", &["d"], Action::Plan, "", "dry run: what the next start would do, how long, and whether it fits"),
-    key("sweep.follow", &["L"], Action::Follow, "", "follow: Live opens each run as it begins, or not"),
-    key(
-        "sweep.new",
-        &["A"],
-        Action::New,
-        "new sweep",
-        "a new sweep: its form, with this one's values where they are known",
-    )
-    .acting(),
-];
+pub const KEYS: &[Binding] = bindings! {
+    "sweep.open" ["enter"] List(List::Open), "open run", "open the cell's latest run";
+    "sweep.pause" ["p"] Sweep(Action::Pause), "pause/resume", "pause or resume; without a runner: go on with the sweep", acting;
+    "sweep.rerun" ["r"] Sweep(Action::Rerun), "rerun", "run the selected cell again from scratch (asks)", acting;
+    "sweep.retry" ["R"] Sweep(Action::RetryFailed), "retry failed", "try all failed cells again (asks)", acting;
+    "sweep.skip" ["K"] Sweep(Action::Skip), "skip", "take the selected cell out (asks)", acting;
+    "sweep.cancel-run" ["c"] Sweep(Action::CancelRun), "cancel run", "end the current run and take its cell out (asks)", acting;
+    "sweep.cancel" ["C"] Sweep(Action::Cancel), "cancel sweep", "end the sweep (type its name)", acting;
+    "sweep.add" ["a"] Sweep(Action::Add), "add cells", "add cells: values by axis", acting;
+    "sweep.sooner" ["<"] Sweep(Action::Sooner), "", "the selected cell's runs sooner in the queue", acting;
+    "sweep.later" [">"] Sweep(Action::Later), "", "the selected cell's runs later in the queue", acting;
+    "sweep.edit" ["E"] Sweep(Action::EditQueue), "", "the queue in $EDITOR: move lines, delete those to skip", acting;
+    "sweep.metric" ["m"] Sweep(Action::Metric), "metric", "next metric of the matrix";
+    "sweep.transpose" ["T"] Sweep(Action::Transpose), "transpose", "rows as columns";
+    "sweep.axes" ["v"] Sweep(Action::Axes), "axes", "other two axes";
+    "sweep.slice" ["f"] Sweep(Action::Slice), "slice", "next values of the axes that are not shown";
+    "sweep.compare" ["D"] Sweep(Action::Compare), "compare", "compare the two marked cells";
+    "sweep.plan" ["d"] Sweep(Action::Plan), "", "dry run: what the next start would do, how long, and whether it fits";
+    "sweep.follow" ["L"] Sweep(Action::Follow), "", "follow: Live opens each run as it begins, or not";
+    "sweep.new" ["A"] Sweep(Action::New), "new sweep", "a new sweep: its form, with this one's values where they are known", acting;
+};
 
 /// A part of the screen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

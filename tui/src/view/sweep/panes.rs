@@ -254,7 +254,10 @@ impl Shown<'_> {
         }
         for finding in cell.findings.iter().filter_map(|index| app.measurements.findings.get(*index)) {
             let word = severity_word(finding.severity);
-            let text = units::wrapped(&format!("{}. {}", finding.evidence, finding.advice), width.saturating_sub(8));
+            let text = units::wrapped(
+                &format!("{} {} {}", finding.evidence, theme.either("→", "->"), finding.advice),
+                width.saturating_sub(8),
+            );
             for (index, piece) in text.into_iter().enumerate() {
                 let head = if index == 0 { format!("{} {:<6}", theme.glyph(word), finding.id) } else { " ".repeat(8) };
                 lines.push(Line::from(vec![
