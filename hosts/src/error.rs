@@ -1,6 +1,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use fractal_logs::FailureKind;
+
 /// What can go wrong between machines and processes. Each message names the worker or file and the next step.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -47,6 +49,16 @@ pub enum Error {
         /// Why, naming the other worker.
         reason: String,
     },
+    /// A host cannot take part.
+    #[error("host {host}: {reason}")]
+    Host {
+        /// Its name.
+        host: String,
+        /// Class of the failure, for whoever decides whether to try again.
+        kind: FailureKind,
+        /// What was tried, what came of it, and what to do.
+        reason: String,
+    },
     /// A host set is malformed.
     #[error("host set {name}: {reason}")]
     HostSet {
@@ -58,6 +70,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// Class of the failure of a run that this ended before it began.
+    pub fn failure_kind(&self) -> FailureKind {
+        match self {
+            Error::Host { kind, .. } => *kind,
+            _ => FailureKind::BadSpec,
+        }
+    }
+
     pub(crate) fn system(what: impl Into<String>, source: impl Into<io::Error>) -> Self {
         Error::System { what: what.into(), source: source.into() }
     }

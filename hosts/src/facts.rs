@@ -8,6 +8,7 @@ use std::path::Path;
 use fractal_logs::HostFacts;
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::thread::{CpuSet, sched_getaffinity};
+use serde::{Deserialize, Serialize};
 
 use crate::limits;
 
@@ -43,7 +44,7 @@ pub fn host_facts() -> HostFacts {
 }
 
 /// A logical CPU and where it sits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CpuShape {
     /// Its number.
     pub id: u32,
@@ -54,7 +55,7 @@ pub struct CpuShape {
 }
 
 /// What placement needs to know of a machine.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostShape {
     /// The CPUs this process may run on.
     pub cpus: Vec<CpuShape>,

@@ -32,6 +32,8 @@ pub struct LaunchPlan {
     pub spec_hash: String,
     /// Threads in each worker.
     pub threads: u32,
+    /// Folder into which files go that workers [deliver](crate::Worker::deliver).
+    pub folder: PathBuf,
     /// One for each worker, by index.
     pub workers: Vec<WorkerPlan>,
     /// When patience ends.
@@ -40,11 +42,25 @@ pub struct LaunchPlan {
     pub start: Instant,
 }
 
+impl LaunchPlan {
+    /// ` on birch`, to follow the name of worker `at`; empty where there is one host, which goes without saying.
+    pub(crate) fn place(&self, at: usize) -> String {
+        let own = &self.workers[at];
+        let several = self.workers.iter().any(|other| other.command.is_some() || other.host != own.host);
+        if several { format!(" on {}", own.host) } else { String::new() }
+    }
+}
+
 /// What one worker gets.
 #[derive(Clone, Debug)]
 pub struct WorkerPlan {
     /// Name of its host, for the record.
     pub host: String,
+    /// Its number among the workers of its host, from 0.
+    pub nth: u32,
+    /// What starts it on another machine, to be followed by [`LaunchPlan::args`]; `None`: it is a child of this process
+    /// that runs [`LaunchPlan::program`].
+    pub command: Option<Vec<String>>,
     /// Address on which it listens for other workers.
     pub bind: IpAddr,
     /// CPU and memory.
@@ -97,7 +113,7 @@ pub struct Failure {
     pub worker: u32,
     /// Its class.
     pub kind: FailureKind,
-    /// One line that names the worker, the cause and the log.
+    /// One line that names the worker, its host if there are several, the cause and the log.
     pub message: String,
     /// Its log.
     pub log: PathBuf,

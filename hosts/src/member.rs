@@ -14,11 +14,11 @@ use fractal_logs::{Emitter, EventKind, FailureKind};
 use rustix::process::{Pid, Signal as KernelSignal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use crate::Error;
-use crate::launch::LaunchPlan;
+use crate::launch::{LaunchPlan, WorkerPlan};
 use crate::limits::{self, Grant};
 use crate::supervisor::Note;
-use crate::uplink::Line;
-use crate::welcome::{PROTOCOL, Secret, ToWorker, Welcome, read_line};
+use crate::uplink::{Line, Signal};
+use crate::welcome::{Confine, PROTOCOL, Secret, ToWorker, Welcome, read_line};
 use crate::worker::{exit_code, one_line};
 
 /// How long what belongs together may lie apart: a process's end and the last of its words, a worker's fall and that of
@@ -35,14 +35,24 @@ pub(crate) enum Stage {
     Finished,
 }
 
-/// One worker process. Dropping it kills and reaps the process and removes its cgroups.
+/// One worker process, or the command that started it on another machine. Dropping it kills and reaps the process and
+/// removes its cgroups.
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) index: u32,
+    /// ` on b` where the run has several hosts.
+    pub(crate) place: String,
+    /// Whether its own process may be out of reach, behind the command that started it.
+    pub(crate) remote: bool,
     child: Child,
+    /// What it is to be told once it listens.
+    welcome: Option<Box<Welcome>>,
     /// To the thread that writes to its stdin; stdin closes when this goes.
     orders: Option<mpsc::Sender<ToWorker>>,
-    grant: Grant,
+    /// `None` where it limits itself.
+    grant: Option<Grant>,
+    /// Memory in bytes that it may use, and what enforces its limits.
+    pub(crate) limited: (Option<u64>, String),
     pub(crate) log: PathBuf,
     pub(crate) stage: Stage,
     /// Where other workers find it.
@@ -60,7 +70,7 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// Starts worker `at` of `plan`, limits it, and welcomes it. What it says goes to `notes`.
+    /// Starts worker `at` of `plan` and limits it. What it says goes to `notes`.
     pub(crate) fn launch(
         plan: &LaunchPlan,
         at: usize,
@@ -72,7 +82,9 @@ impl Member {
         let worker = &plan.workers[at];
         let log_error = |source| Error::Log { worker: index, path: worker.log.clone(), source };
         let log = File::create(&worker.log).map_err(log_error)?;
-        let mut child = Command::new(&plan.program)
+        let program = worker.command.as_ref().map_or(plan.program.as_path(), |words| Path::new(&words[0]));
+        let mut child = Command::new(program)
+            .args(worker.command.iter().flat_map(|words| &words[1..]))
             .args(&plan.args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -80,7 +92,7 @@ impl Member {
             // Ctrl-C at the terminal is the runner's to handle.
             .process_group(0)
             .spawn()
-            .map_err(|source| Error::Spawn { worker: index, program: plan.program.clone(), source })?;
+            .map_err(|source| Error::Spawn { worker: index, program: program.to_path_buf(), source })?;
         let pid = child.id();
         emitter.emit(EventKind::WorkerLaunched {
             worker: index,
@@ -89,25 +101,21 @@ impl Member {
             log: worker.log.display().to_string(),
         });
         let pipes = child.stdin.take().zip(child.stdout.take());
-        // It waits for its welcome, so the limits hold before it does anything.
-        let grant = limits::apply(pid, index, worker.limits, worker.cpus.as_deref());
-        let granted = grant.granted();
-        emitter.emit(EventKind::LimitsGranted {
-            worker: index,
-            requested: worker.limits,
-            granted,
-            enforced_by: grant.enforced_by().to_string(),
-            pinned_cpus: if worker.cpus.is_some() { grant.allowed_cpus().to_vec() } else { Vec::new() },
-        });
-        for shortfall in grant.shortfalls() {
-            let message = format!("worker {index}: {shortfall}");
-            emitter.emit(EventKind::WarningRaised { code: "limit-not-enforced".into(), message });
-        }
+        // It waits for its welcome, so the limits hold before it does anything. What was started here for another machine
+        // is not the worker: that one limits itself and says what it got.
+        let remote = worker.command.is_some();
+        let grant = (!remote).then(|| limit(pid, index, worker, emitter));
+        let granted = grant.as_ref().map(Grant::granted).unwrap_or_default();
+        let confine = remote.then(|| Confine { limits: worker.limits, cpus: worker.cpus.clone(), nth: worker.nth });
         // From here on an error drops the member, which ends the process.
         let mut member = Member {
             index,
+            place: plan.place(at),
+            remote,
             child,
+            welcome: None,
             orders: None,
+            limited: (granted.memory, grant.as_ref().map(|grant| grant.enforced_by().to_string()).unwrap_or_default()),
             grant,
             log: worker.log.clone(),
             stage: Stage::Launched,
@@ -122,11 +130,11 @@ impl Member {
             pipes.ok_or_else(|| Error::Plan("a worker was started without pipes; this is a bug".into()))?;
         let (orders, inbox) = mpsc::channel();
         member.orders = Some(orders);
-        let notes = notes.clone();
-        start_thread(format!("fractal:uplink-{index}"), move || listen(at, stdout, &notes))?;
+        let (notes, folder) = (notes.clone(), plan.folder.clone());
+        start_thread(format!("fractal:uplink-{index}"), move || listen(at, stdout, &folder, &notes))?;
         // A pipe takes only so much: a worker that never reads must not hold up the one who writes.
         start_thread(format!("fractal:orders-{index}"), move || pass_on(stdin, &inbox))?;
-        member.tell(ToWorker::Welcome(Box::new(Welcome {
+        member.welcome = Some(Box::new(Welcome {
             protocol: PROTOCOL,
             run_id: plan.run_id.clone(),
             worker: index,
@@ -136,13 +144,37 @@ impl Member {
             build: plan.build.clone(),
             spec_hash: plan.spec_hash.clone(),
             spec: plan.spec.clone(),
-            elapsed_us: emitter.elapsed_us(),
+            elapsed_us: 0,
             limits: granted,
+            confine,
             bind: worker.bind,
+            places: (0..plan.workers.len()).map(|at| plan.place(at)).filter(|place| !place.is_empty()).collect(),
+            // A host that is cut off sees neither the end of a pipe nor the death of a parent.
+            orphaned_ms: remote.then(|| 4 * plan.deadlines.heartbeat.as_millis() as u64),
             heartbeat_ms: plan.deadlines.beat.as_millis() as u64,
             startup_ms: plan.deadlines.startup.as_millis() as u64,
-        })));
+        }));
         Ok(member)
+    }
+
+    /// It waits for its welcome: sends it, with the run's clock as of now.
+    pub(crate) fn welcome(&mut self, elapsed_us: u64) {
+        if let Some(mut welcome) = self.welcome.take() {
+            welcome.elapsed_us = elapsed_us;
+            self.tell(ToWorker::Welcome(welcome));
+        }
+    }
+
+    /// Lets it know that its runner lives, where the kernel does not.
+    pub(crate) fn reassure(&self) {
+        if self.remote && self.stage >= Stage::Joined {
+            self.tell(ToWorker::Beat);
+        }
+    }
+
+    /// Its stdin ends, and with that the worker, wherever it is.
+    pub(crate) fn close(&mut self) {
+        self.orders = None;
     }
 
     /// A worker that does not listen is noticed by its exit or its silence.
@@ -211,6 +243,9 @@ impl Member {
             (None, Some(exit_code::PEER_LOST)) => {
                 (FailureKind::WorkerLost, "lost its connection to another worker".into())
             }
+            (None, Some(255)) if self.remote => {
+                (FailureKind::WorkerLost, "was lost, or the connection to its host was (status 255)".into())
+            }
             (None, Some(0)) => (FailureKind::Exit, "ended before its work was done".into()),
             (None, code) => (FailureKind::Exit, format!("ended with status {}", code.unwrap_or(-1))),
         };
@@ -219,16 +254,17 @@ impl Member {
     }
 
     fn out_of_memory(&self, status: ExitStatus) -> Option<String> {
-        let limit = size(self.grant.granted().memory?);
-        let readings = self.grant.readings();
+        let limit = size(self.limited.0?);
+        let readings = self.grant.as_ref().map(Grant::readings).unwrap_or_default();
         if status.signal() == Some(KernelSignal::KILL.as_raw()) && readings.oom_kills.is_some_and(|kills| kills > 0) {
             let peak = readings.memory_peak.map_or(String::new(), |peak| format!(", peak {}", size(peak)));
             return Some(format!("passed its memory limit of {limit}{peak} and was killed; give it more memory"));
         }
         // RLIMIT_DATA lets the allocation fail, on which the standard library aborts after this sentence.
-        let refused = status.signal() == Some(KernelSignal::ABORT.as_raw())
-            && self.grant.enforced_by().contains("rlimit")
-            && log_tail(&self.log).contains("memory allocation of");
+        // Of the signal, what started it on another machine may tell nothing but a status.
+        let aborted = status.signal() == Some(KernelSignal::ABORT.as_raw()) || (self.remote && !status.success());
+        let refused =
+            aborted && self.limited.1.contains("rlimit") && log_tail(&self.log).contains("memory allocation of");
         refused.then(|| format!("passed its memory limit of {limit}: an allocation was refused; give it more memory"))
     }
 
@@ -256,20 +292,63 @@ fn start_thread(name: String, work: impl FnOnce() + Send + 'static) -> Result<()
     builder.spawn(work).map(drop).map_err(|error| Error::system(format!("cannot start thread {name}"), error))
 }
 
-/// Reader thread of one worker: whole lines until the pipe ends.
-fn listen(at: usize, stdout: ChildStdout, notes: &mpsc::SyncSender<Note>) {
+/// Limits the process of a worker, and puts on record what came of it.
+fn limit(pid: u32, index: u32, worker: &WorkerPlan, emitter: &Emitter) -> Grant {
+    let grant = limits::apply(pid, worker.nth, worker.limits, worker.cpus.as_deref());
+    emitter.emit(EventKind::LimitsGranted {
+        worker: index,
+        requested: worker.limits,
+        granted: grant.granted(),
+        enforced_by: grant.enforced_by().to_string(),
+        pinned_cpus: if worker.cpus.is_some() { grant.allowed_cpus().to_vec() } else { Vec::new() },
+    });
+    for shortfall in grant.shortfalls() {
+        let message = format!("worker {index}: {shortfall}");
+        emitter.emit(EventKind::WarningRaised { code: "limit-not-enforced".into(), message });
+    }
+    grant
+}
+
+/// Reader thread of one worker: whole lines until the pipe ends. Files are put together here, so that a large one makes
+/// its worker wait and not the supervisor.
+fn listen(at: usize, stdout: ChildStdout, folder: &Path, notes: &mpsc::SyncSender<Note>) {
     let mut reader = BufReader::new(stdout);
+    let mut parts = String::new();
     loop {
         let said = match read_line(&mut reader) {
             Ok(Some(line)) => Line::decode(&line).map_err(|_| clip(&one_line(&line), 80)),
             Ok(None) => break,
             Err(error) => Err(error.to_string()),
         };
-        if notes.send(Note::Said(at, said)).is_err() {
+        let note = match said {
+            Ok(Line::Signal(Signal::Part { what, file, text, last })) => {
+                parts.push_str(&text);
+                if !last {
+                    continue;
+                }
+                Note::Delivered(at, keep(folder, what, &file, &std::mem::take(&mut parts)))
+            }
+            said => Note::Said(at, said),
+        };
+        if notes.send(note).is_err() {
             return;
         }
     }
     let _ = notes.send(Note::Silent(at));
+}
+
+/// Writes what a worker delivered.
+fn keep(folder: &Path, what: String, file: &str, text: &str) -> Result<EventKind, String> {
+    // It names a file in the folder of its run and nothing else.
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if file.is_empty() || file.starts_with('.') || !file.chars().all(plain) {
+        return Err(format!("delivered a file called '{}', which is no name for one", clip(&one_line(file), 80)));
+    }
+    let path = folder.join(file);
+    match fractal_logs::store::write_atomically(&path, text.as_bytes()) {
+        Ok(()) => Ok(EventKind::FileWritten { what, path: path.display().to_string(), bytes: text.len() as u64 }),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Writer thread of one worker: until there is no one to write for, or no one who reads.
@@ -298,7 +377,7 @@ fn read_end(path: &Path, bytes: u64) -> io::Result<String> {
 }
 
 /// At most `most` characters.
-fn clip(text: &str, most: usize) -> String {
+pub(crate) fn clip(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_string(),

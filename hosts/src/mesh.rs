@@ -127,7 +127,7 @@ pub(crate) fn connect(
             scope.spawn(move || {
                 let link = match address {
                     Some(address) => reach(welcome, peer as u32, address, deadline, talks),
-                    None => Err(format!("worker {peer} has no address")),
+                    None => Err(format!("{} has no address", welcome.name_of(peer as u32))),
                 };
                 let _ = found.send(link.map(|stream| (peer, stream)));
             });
@@ -146,7 +146,7 @@ pub(crate) fn connect(
                 }
                 let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
-                    return Err(describe_missing(&missing(&links), addresses));
+                    return Err(describe_missing(welcome, &missing(&links), addresses));
                 }
                 let Some(listener) = &listener else {
                     thread::sleep(LOOK_UP.min(left));
@@ -242,12 +242,12 @@ impl Talks {
     }
 }
 
-fn describe_missing(missing: &[usize], addresses: &[Option<SocketAddr>]) -> String {
+fn describe_missing(welcome: &Welcome, missing: &[usize], addresses: &[Option<SocketAddr>]) -> String {
     let names: Vec<String> = missing
         .iter()
         .map(|&peer| match addresses.get(peer) {
-            Some(Some(address)) => format!("worker {peer} ({address})"),
-            _ => format!("worker {peer}"),
+            Some(Some(address)) => format!("{} ({address})", welcome.name_of(peer as u32)),
+            _ => welcome.name_of(peer as u32),
         })
         .collect();
     format!("no connection with {} before the start-up deadline", names.join(", "))
@@ -277,14 +277,18 @@ fn reach(
     deadline: Instant,
     talks: &Talks,
 ) -> Result<TcpStream, String> {
+    let who = welcome.name_of(peer);
     let mut last = "nothing answered".to_string();
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(format!("no connection with worker {peer} at {address} before the start-up deadline: {last}"));
+            // Between machines it is mostly this.
+            let hint =
+                if address.ip().is_loopback() { "" } else { "; each host must reach any TCP port of the others" };
+            return Err(format!("no connection with {who} at {address} before the start-up deadline: {last}{hint}"));
         }
         if talks.is_over() {
-            return Err(format!("worker {peer} at {address} was not reached: {last}"));
+            return Err(format!("{who} at {address} was not reached: {last}"));
         }
         let attempt =
             TcpStream::connect_timeout(&address, left.min(GREETING)).map_err(Refusal::from).and_then(|stream| {
@@ -295,7 +299,7 @@ fn reach(
             });
         match attempt {
             Ok(stream) => return Ok(stream),
-            Err(Refusal::Misfit(why)) => return Err(format!("worker {peer} at {address} refused: {why}")),
+            Err(Refusal::Misfit(why)) => return Err(format!("{who} at {address} refused: {why}")),
             // Whoever sits at the address is not our peer, or is not ready; the deadline decides.
             Err(Refusal::Stranger(why) | Refusal::Broken(why)) => last = why,
         }

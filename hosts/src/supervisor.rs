@@ -20,6 +20,9 @@ const SHORT_TICK: Duration = Duration::from_millis(2);
 const SUSPENDED: Duration = Duration::from_secs(1);
 /// Notes that may wait; more make the workers wait, so that a slow sink costs time and not memory.
 pub(crate) const INBOX: usize = 4096;
+/// Time for workers on other machines to end once their stdin has: what started them there ends with them, so that
+/// nothing is left behind when the run is over.
+const FAREWELL: Duration = Duration::from_secs(3);
 /// Malformed lines that are dropped with a warning before the worker is given up.
 const MAX_MALFORMED: u32 = 100;
 
@@ -28,6 +31,8 @@ const MAX_MALFORMED: u32 = 100;
 pub(crate) enum Note {
     /// A worker said something; `Err` holds the beginning of a malformed line.
     Said(usize, Result<Line, String>),
+    /// A worker delivered a file: the event that says where it is, or why it could not be kept.
+    Delivered(usize, Result<EventKind, String>),
     /// A worker will say nothing more.
     Silent(usize),
     Stop(Duration),
@@ -51,6 +56,10 @@ pub(crate) struct Supervisor {
     startup: Option<Instant>,
     stopping: Option<Ask>,
     finishing: Option<Instant>,
+    /// A file that a worker delivered and that could not be kept.
+    undelivered: Option<(usize, String)>,
+    /// When the workers were last told that their runner lives.
+    reassured: Instant,
 }
 
 impl Supervisor {
@@ -75,6 +84,8 @@ impl Supervisor {
             startup: Some(Instant::now() + plan.deadlines.startup),
             stopping: None,
             finishing: None,
+            undelivered: None,
+            reassured: Instant::now(),
         })
     }
 
@@ -100,6 +111,10 @@ impl Supervisor {
                 }
             }
             turn = Instant::now();
+            if self.reassured.elapsed() >= self.deadlines.beat {
+                self.reassured = turn;
+                self.members.iter().for_each(Member::reassure);
+            }
             if let Some(ending) = self.judge() {
                 break ending;
             }
@@ -118,6 +133,13 @@ impl Supervisor {
                     Err(line) => self.distrust(at, &format!("a malformed line was dropped: '{line}'")),
                 }
             }
+            Note::Delivered(at, outcome) => {
+                self.members[at].heard = Instant::now();
+                match outcome {
+                    Ok(written) => self.emitter.emit(written),
+                    Err(reason) => drop(self.undelivered.get_or_insert((at, reason))),
+                }
+            }
             Note::Silent(at) => self.members[at].silent = Some(Instant::now()),
             Note::Stop(grace) => {
                 for member in &self.members {
@@ -132,8 +154,11 @@ impl Supervisor {
     }
 
     fn forward(&mut self, at: usize, event: &RunEvent) {
-        let worker = self.members[at].index;
-        if event.source.worker() == Some(worker) {
+        let member = &mut self.members[at];
+        if event.source.worker() == Some(member.index) {
+            if let EventKind::LimitsGranted { granted, enforced_by, .. } = &event.kind {
+                member.limited = (granted.memory, enforced_by.clone());
+            }
             self.sink.record(event);
         } else {
             self.distrust(at, &format!("an event in the name of {} was dropped", event.source));
@@ -156,6 +181,7 @@ impl Supervisor {
     fn follow(&mut self, at: usize, signal: Signal) {
         let member = &mut self.members[at];
         match signal {
+            Signal::Ready => member.welcome(self.emitter.elapsed_us()),
             Signal::Joined => member.stage = member.stage.max(Stage::Joined),
             Signal::Beat => {}
             Signal::Listening { address } => {
@@ -166,7 +192,8 @@ impl Supervisor {
                     for member in &self.members {
                         member.tell(ToWorker::Peers { addresses: addresses.clone() });
                     }
-                    self.startup = Some(Instant::now() + self.deadlines.startup);
+                    // The workers have the same deadline, know better what is missing, and get a moment to say it.
+                    self.startup = Some(Instant::now() + self.deadlines.startup + SETTLE);
                 }
             }
             Signal::Meshed => {
@@ -177,6 +204,8 @@ impl Supervisor {
                 }
             }
             Signal::Failed { kind, message } => member.account = Some((kind, one_line(&message), Instant::now())),
+            // Put together by the thread that reads the pipe.
+            Signal::Part { .. } => {}
             Signal::Finished => {
                 member.stage = Stage::Finished;
                 self.finishing.get_or_insert(Instant::now() + self.deadlines.stop);
@@ -198,6 +227,9 @@ impl Supervisor {
                 return over.then_some(Ending::Stopped);
             }
             _ => {}
+        }
+        if let Some((at, reason)) = self.undelivered.take() {
+            return Some(self.fail(at, Some((FailureKind::Store, reason))));
         }
         if let Some((at, cause)) = self.first_fallen(now) {
             return Some(self.fail(at, cause));
@@ -258,6 +290,8 @@ impl Supervisor {
             let what = match member.stage {
                 Stage::Launched => "never reported in",
                 Stage::Joined => "never got ready to connect",
+                // Whoever gave up by now has said which connection was missing, and will be asked in a moment.
+                _ if self.members.iter().any(|member| member.exit.is_some()) => return None,
                 _ => "never connected to the other workers",
             };
             let cause = format!("{what} within {:.1} s", self.deadlines.startup.as_secs_f64());
@@ -276,7 +310,7 @@ impl Supervisor {
         let member = &self.members[at];
         let (kind, cause) = cause.unwrap_or_else(|| member.cause());
         let log = member.log.display().to_string();
-        let message = format!("worker {} {cause} (log {log})", member.index);
+        let message = format!("worker {}{} {cause} (log {log})", member.index, member.place);
         let failure = Failure { worker: member.index, kind, message, log: member.log.clone() };
         self.emitter.emit(EventKind::WorkerLost { worker: member.index, cause, log });
         Ending::Failed(failure)
@@ -285,7 +319,27 @@ impl Supervisor {
     /// Kills what lives, reaps everything and passes on what was said last.
     fn end_all(&mut self) {
         for member in &mut self.members {
-            member.kill();
+            if member.remote { member.close() } else { member.kill() }
+        }
+        let deadline = Instant::now() + FAREWELL;
+        while self.members.iter().any(|member| member.exit.is_none()) && Instant::now() < deadline {
+            if let Ok(note) = self.inbox.recv_timeout(SHORT_TICK) {
+                self.hear(note);
+            }
+            self.members.iter_mut().for_each(Member::look);
+        }
+        for member in &mut self.members {
+            if member.exit.is_none() {
+                let message = format!(
+                    "worker {}{} did not say that it ended within {:.1} s; what started it was killed: see that no worker is \
+                     left on its host",
+                    member.index,
+                    member.place,
+                    FAREWELL.as_secs_f64()
+                );
+                self.emitter.emit(EventKind::WarningRaised { code: "worker-out-of-reach".into(), message });
+                member.kill();
+            }
         }
         // Ends when each reader has seen the end of its pipe; bounded, should some grandchild hold one open.
         let deadline = Instant::now() + SETTLE;

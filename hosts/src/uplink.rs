@@ -15,11 +15,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::worker::exit_code;
 
+/// Bytes of a file in one line.
+const PART: usize = 256 << 10;
+
 /// What a worker tells its runner beside events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "up", rename_all = "snake_case")]
 pub(crate) enum Signal {
-    /// First line: the welcome was read and understood.
+    /// First line: the process runs and waits for its welcome.
+    Ready,
+    /// The welcome was read and understood.
     Joined,
     /// Nothing new, and alive.
     Beat,
@@ -30,6 +35,17 @@ pub(crate) enum Signal {
     },
     /// Connected to all others.
     Meshed,
+    /// A piece of a text file for the folder of the run; the pieces come in order.
+    Part {
+        /// What it is, in a word.
+        what: String,
+        /// Name of the file.
+        file: String,
+        /// The piece.
+        text: String,
+        /// Whether the file is complete with it.
+        last: bool,
+    },
     /// About to end, and why.
     Failed {
         /// Class of the failure.
@@ -74,6 +90,25 @@ impl Uplink {
         self.write(serde_json::to_string(signal));
     }
 
+    /// Sends a text file, a piece at a time, so that heartbeats and events of other threads pass between.
+    pub(crate) fn deliver(&self, what: &str, file: &str, text: &str) {
+        let mut rest = text;
+        loop {
+            let end = rest.char_indices().map(|(at, _)| at).find(|at| *at >= PART).unwrap_or(rest.len());
+            let (piece, later) = rest.split_at(end);
+            self.say(&Signal::Part {
+                what: what.to_string(),
+                file: file.to_string(),
+                text: piece.to_string(),
+                last: later.is_empty(),
+            });
+            rest = later;
+            if rest.is_empty() {
+                return;
+            }
+        }
+    }
+
     fn write(&self, line: serde_json::Result<String>) {
         // Both kinds of line serialise always: string keys only.
         let Ok(mut line) = line else { return };
@@ -101,10 +136,17 @@ mod tests {
 
     fn signals() -> impl Strategy<Value = Signal> {
         prop_oneof![
+            Just(Signal::Ready),
             Just(Signal::Joined),
             Just(Signal::Beat),
             any::<std::net::SocketAddrV4>().prop_map(|address| Signal::Listening { address: address.into() }),
             Just(Signal::Meshed),
+            (".*", any::<bool>()).prop_map(|(text, last)| Signal::Part {
+                what: "model".into(),
+                file: "m".into(),
+                text,
+                last
+            }),
             ".*".prop_map(|message| Signal::Failed { kind: FailureKind::BadData, message }),
             Just(Signal::Finished),
         ]

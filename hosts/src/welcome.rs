@@ -9,7 +9,7 @@ use fractal_logs::Limits;
 use serde::{Deserialize, Serialize};
 
 /// Version of everything spoken between runner and worker and between workers; raised with each change.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Longest line either side accepts, in bytes: far above any real one, far below the memory of a machine.
 pub(crate) const MAX_LINE: u64 = 16 << 20;
@@ -37,14 +37,38 @@ pub struct Welcome {
     pub spec: String,
     /// Age of the run in µs when this was written, so that all its clocks share one origin.
     pub elapsed_us: u64,
-    /// What this worker was granted.
+    /// What this worker was granted. Of one that [confines](Self::confine) itself, its own account.
     pub limits: Limits,
+    /// What it is to put on itself, where the runner cannot reach it.
+    pub confine: Option<Confine>,
     /// Address to listen on for other workers.
     pub bind: IpAddr,
+    /// What follows `worker 3` to say on which host that is, by index; empty if the run has one host.
+    pub places: Vec<String>,
+    /// A runner from which nothing was heard for so long, in ms, is taken for gone; `None` where the kernel tells.
+    pub orphaned_ms: Option<u64>,
     /// A worker says something at least this often, in ms.
     pub heartbeat_ms: u64,
     /// Longest time for connecting to the other workers, in ms.
     pub startup_ms: u64,
+}
+
+impl Welcome {
+    /// `worker 3`, or `worker 3 on birch` where there are several hosts.
+    pub(crate) fn name_of(&self, worker: u32) -> String {
+        format!("worker {worker}{}", self.places.get(worker as usize).map_or("", String::as_str))
+    }
+}
+
+/// Limits that a worker puts on itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Confine {
+    /// CPU and memory.
+    pub limits: Limits,
+    /// CPUs of its own, if any.
+    pub cpus: Option<Vec<u32>>,
+    /// Its number among the workers of its host.
+    pub nth: u32,
 }
 
 /// 32 random bytes, 64 hex digits in JSON. They travel over stdin only, and no formatting shows them.
@@ -110,6 +134,8 @@ pub enum ToWorker {
         /// Addresses by index of the worker.
         addresses: Vec<Option<SocketAddr>>,
     },
+    /// Nothing new, and alive.
+    Beat,
     /// End at the next convenient point.
     Stop,
 }
@@ -162,10 +188,13 @@ mod tests {
             cpus in prop::option::of(0.001f64..1e6),
             memory in any::<Option<u64>>(),
             bind in any::<IpAddr>(),
+            own_cpus in prop::option::of(prop::option::of(prop::collection::vec(any::<u32>(), 0..4))),
         ) -> Welcome {
+            let limits = Limits { cpus, memory };
             Welcome {
                 protocol: PROTOCOL, run_id, worker, workers, threads, secret: Secret(secret), build, spec_hash, spec,
-                elapsed_us, limits: Limits { cpus, memory }, bind, heartbeat_ms, startup_ms,
+                elapsed_us, limits, bind, places: Vec::new(), orphaned_ms: memory, heartbeat_ms, startup_ms,
+                confine: own_cpus.map(|cpus| Confine { limits, cpus, nth: worker }),
             }
         }
     }
@@ -178,6 +207,7 @@ mod tests {
                 let plain = |address: SocketAddr| SocketAddr::new(address.ip(), address.port());
                 ToWorker::Peers { addresses: addresses.into_iter().map(|address| address.map(plain)).collect() }
             }),
+            Just(ToWorker::Beat),
             Just(ToWorker::Stop),
         ]
     }

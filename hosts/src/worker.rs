@@ -15,10 +15,13 @@ use rustix::process::{Signal as KernelSignal, set_parent_process_death_signal};
 
 use crate::Error;
 use crate::facts::{allowed_cpus, host_facts, process_usage};
-use crate::limits;
+use crate::limits::{self, Grant};
 use crate::mesh;
 use crate::uplink::{Signal, Uplink};
-use crate::welcome::{PROTOCOL, ToWorker, Welcome, read_line};
+use crate::welcome::{Confine, PROTOCOL, ToWorker, Welcome, read_line};
+
+/// A sleep that took so much longer was that of the whole process or machine.
+const SUSPENDED: Duration = Duration::from_secs(1);
 
 /// With which status a worker ends.
 pub mod exit_code {
@@ -65,6 +68,18 @@ struct State {
     stop: Arc<AtomicBool>,
     /// Somebody watches `stop`.
     stop_is_watched: AtomicBool,
+    /// When the runner last said anything.
+    heard: Mutex<Option<Instant>>,
+}
+
+impl State {
+    fn hear(&self) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn silence(&self) -> Duration {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).map_or(Duration::ZERO, |heard| heard.elapsed())
+    }
 }
 
 /// Whether a panic of the current thread will be caught where it is expected; see [`Worker::tolerate_panics_while`].
@@ -85,11 +100,14 @@ impl Worker {
         rustix::stdio::dup2_stdout(io::stderr())
             .map_err(|error| Error::system("cannot point stdout at the log", error))?;
 
+        // On another machine the way here took a while: the clock in the welcome is set when this line arrives.
+        let uplink = Arc::new(Uplink::new(pipe));
+        uplink.say(&Signal::Ready);
         let mut stdin = BufReader::new(io::stdin());
         let line = read_line(&mut stdin)
             .map_err(|error| Error::system("cannot read the welcome", error))?
             .ok_or_else(|| Error::Welcome("stdin ended before the welcome".into()))?;
-        let welcome = match ToWorker::decode(&line) {
+        let mut welcome = match ToWorker::decode(&line) {
             Ok(ToWorker::Welcome(welcome)) => *welcome,
             Ok(_) => return Err(Error::Welcome("the first line on stdin is no welcome".into())),
             Err(reason) => return Err(Error::Welcome(reason)),
@@ -104,7 +122,12 @@ impl Worker {
             )));
         }
 
-        let uplink = Arc::new(Uplink::new(pipe));
+        // Before there is another thread, which would keep the CPUs it has.
+        let confined = welcome.confine.take().map(|wish| {
+            let grant = limits::apply_to_self(wish.nth, wish.limits, wish.cpus.as_deref());
+            welcome.limits = grant.granted();
+            (wish, grant)
+        });
         let state = Arc::new(State::default());
         install_panic_hook(uplink.clone());
         let (peers, receiver) = mpsc::channel();
@@ -123,6 +146,14 @@ impl Worker {
                 uplink.say(&Signal::Beat);
             }
         })?;
+        if let Some(patience) = worker.welcome.orphaned_ms.map(Duration::from_millis) {
+            let state = worker.state.clone();
+            // A thread of its own: the one that says something may hang in the pipe to a runner that is cut off.
+            spawn("fractal:runner", move || watch_runner(&state, interval, patience))?;
+        }
+        if let Some((wish, grant)) = confined {
+            worker.tell_grant(&wish, &grant);
+        }
         worker.emitter().emit(EventKind::WorkerJoined {
             worker: worker.welcome.worker,
             threads: worker.welcome.threads,
@@ -131,6 +162,22 @@ impl Worker {
             instruction_set: identity.instruction_set,
         });
         Ok(worker)
+    }
+
+    /// Says what this worker could limit itself to, as its runner does for those that it can reach.
+    fn tell_grant(&self, wish: &Confine, grant: &Grant) {
+        let emitter = self.emitter();
+        emitter.emit(EventKind::LimitsGranted {
+            worker: self.welcome.worker,
+            requested: wish.limits,
+            granted: grant.granted(),
+            enforced_by: grant.enforced_by().to_string(),
+            pinned_cpus: if wish.cpus.is_some() { grant.allowed_cpus().to_vec() } else { Vec::new() },
+        });
+        for shortfall in grant.shortfalls() {
+            let message = format!("worker {}: {shortfall}", self.welcome.worker);
+            emitter.emit(EventKind::WarningRaised { code: "limit-not-enforced".into(), message });
+        }
     }
 
     /// What this worker was told.
@@ -189,6 +236,12 @@ impl Worker {
         let links = mesh::connect(&self.welcome, listener, &addresses, deadline, &warn).map_err(unable)?;
         self.uplink.say(&Signal::Meshed);
         Ok(links)
+    }
+
+    /// Hands a text file over to the runner, which writes it into the folder of the run under the name `file`, wherever
+    /// this worker is. `what` says in a word what it is, for the record.
+    pub fn deliver(&self, what: &str, file: &str, text: &str) {
+        self.uplink.deliver(what, file, text);
     }
 
     /// Ends this process as one that has done its work.
@@ -256,6 +309,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Error> 
 /// runner. A worker that is done leaves through [`Worker::finish`] before that matters.
 fn watch_stdin(mut stdin: BufReader<Stdin>, peers: &mpsc::Sender<Vec<Option<SocketAddr>>>, state: &State) {
     loop {
+        state.hear();
         match read_line(&mut stdin).map(|line| line.map(|line| ToWorker::decode(&line))) {
             Ok(Some(Ok(ToWorker::Peers { addresses }))) => drop(peers.send(addresses)),
             Ok(Some(Ok(ToWorker::Stop))) => {
@@ -265,12 +319,31 @@ fn watch_stdin(mut stdin: BufReader<Stdin>, peers: &mpsc::Sender<Vec<Option<Sock
                     process::exit(exit_code::STOPPED);
                 }
             }
+            Ok(Some(Ok(ToWorker::Beat))) => {}
             Ok(Some(Ok(ToWorker::Welcome(_)))) => log("a second welcome was ignored"),
             Ok(Some(Err(reason))) => log(&reason),
             Ok(None) | Err(_) => {
                 log("the runner is gone");
                 process::exit(exit_code::ORPHANED);
             }
+        }
+    }
+}
+
+/// Ends this process when nothing was heard from the runner for as long as its patience lasts.
+fn watch_runner(state: &State, interval: Duration, patience: Duration) {
+    let mut looked = Instant::now();
+    loop {
+        thread::sleep(interval);
+        // Whoever was itself suspended has heard nothing for that reason.
+        if looked.elapsed() > interval + SUSPENDED {
+            state.hear();
+        }
+        looked = Instant::now();
+        let silence = state.silence();
+        if silence > patience {
+            log(&format!("nothing heard from the runner for {:.1} s: it is taken for gone", silence.as_secs_f64()));
+            process::exit(exit_code::ORPHANED);
         }
     }
 }

@@ -128,6 +128,13 @@ pub struct Topology {
     pub workers: u32,
     /// timely threads in each worker; Spark's executor cores.
     pub cores: u32,
+    /// Host set over which the workers are spread: a shipped one by name, or the absolute path of a file. `None` is this
+    /// machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_set: Option<String>,
+    /// How many hosts of the set are used, the first as written; `None` only without a set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<u32>,
     /// Memory limit of one worker in bytes; Spark's executor memory.
     pub memory: Option<u64>,
     /// Memory of Spark's driver in bytes, recorded for the result's sake: there is no driver here.
@@ -243,6 +250,8 @@ impl Default for Topology {
         Topology {
             workers: 1,
             cores: 1,
+            host_set: None,
+            hosts: None,
             memory: None,
             driver_memory: None,
             histogram_budget: 256 << 20,
@@ -278,6 +287,15 @@ mod tests {
         let mut c = a.clone();
         c.topology.cores = 2;
         assert_ne!(a.hash(), c.hash());
+        let mut d = a.clone();
+        d.topology.host_set = Some("/etc/fractal/cluster.toml".into());
+        d.topology.hosts = Some(2);
+        assert_ne!(a.hash(), d.hash());
+        let mut e = d.clone();
+        e.topology.hosts = Some(1);
+        assert_ne!(d.hash(), e.hash());
+        // A run on this machine keeps the identity that it had before there were host sets.
+        assert_eq!(a.hash(), "f7ee7f5127319e278871da2874c0435af3354c72c4ebc1bac6e594414b561b12");
     }
 
     #[test]

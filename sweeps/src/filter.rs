@@ -13,7 +13,7 @@ use std::fmt;
 
 use fractal_logs::RunSpec;
 
-use crate::grid::{Axis, AxisValue};
+use crate::grid::{Axis, AxisValue, short_name};
 
 /// A condition on the spec of a cell.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,7 +106,10 @@ impl Condition {
             Condition::Or(a, b) => a.holds(spec) || b.holds(spec),
             Condition::And(a, b) => a.holds(spec) && b.holds(spec),
             Condition::Not(a) => !a.holds(spec),
-            Condition::In { axis, values } => values.contains(&axis.get(spec)),
+            Condition::In { axis, values } => {
+                let own = axis.get(spec);
+                values.iter().any(|value| equal(*axis, &own, value))
+            }
             Condition::Compare { axis, comparison, value } => match (axis.get(spec), value) {
                 (AxisValue::Number(a), AxisValue::Number(b)) => match comparison {
                     Comparison::Equal => a == *b,
@@ -116,9 +119,17 @@ impl Condition {
                     Comparison::Greater => a > *b,
                     Comparison::GreaterOrEqual => a >= *b,
                 },
-                (a, b) => (a == *b) == (*comparison == Comparison::Equal),
+                (a, b) => equal(*axis, &a, b) == (*comparison == Comparison::Equal),
             },
         }
+    }
+}
+
+/// Whether a cell has this value. A host set may be named by its path or, as in labels, by the name of its file.
+fn equal(axis: Axis, own: &AxisValue, value: &AxisValue) -> bool {
+    match (axis, own, value) {
+        (Axis::HostSet, AxisValue::Text(own), AxisValue::Text(value)) => own == value || short_name(own) == value,
+        _ => own == value,
     }
 }
 

@@ -10,10 +10,10 @@
 use std::collections::HashMap;
 use std::str::FromStr;
 
-use fractal_logs::RunSpec;
+use fractal_logs::{RunSpec, Topology};
 use sha2::{Digest, Sha256};
 
-use crate::grid::{Axis, AxisValue, Cell};
+use crate::grid::{Axis, AxisValue, Cell, spread};
 
 /// A rule for the order of runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,9 +79,27 @@ fn shuffle_key(seed: u64, repeat: u32, id: &str) -> [u8; 32] {
 }
 
 /// What a run occupies: equal for two runs exactly if nothing has to be restarted in another shape between them.
-fn topology(spec: &RunSpec) -> (u32, u32, Option<u64>, bool) {
+fn topology(spec: &RunSpec) -> (Option<&str>, u32, u32, u32, Option<u64>, bool) {
     let topology = &spec.topology;
-    (topology.workers, topology.cores, topology.memory, topology.single_thread_baseline)
+    // Hosts first: a host that runs find their files cold costs more than a worker.
+    (
+        topology.host_set.as_deref(),
+        topology.hosts.unwrap_or(1),
+        topology.workers,
+        topology.cores,
+        topology.memory,
+        topology.single_thread_baseline,
+    )
+}
+
+/// Workers that stop or start between two runs, on any host.
+fn workers_moved(a: &Topology, b: &Topology) -> u64 {
+    if a.host_set != b.host_set {
+        return u64::from(a.workers) + u64::from(b.workers);
+    }
+    let most = a.hosts.unwrap_or(1).max(b.hosts.unwrap_or(1)) as usize;
+    let pad = |of: &Topology| spread(of).chain(std::iter::repeat(0)).take(most);
+    pad(a).zip(pad(b)).map(|(a, b)| u64::from(a.abs_diff(b))).sum()
 }
 
 fn balanced<'c>(cells: &'c [Cell], axes: &[Axis]) -> Vec<&'c Cell> {
@@ -94,7 +112,7 @@ fn balanced<'c>(cells: &'c [Cell], axes: &[Axis]) -> Vec<&'c Cell> {
         });
         groups[group].push(cell);
     }
-    // From many workers to few, or the other way if the grid begins with few: moving one way moves each worker once.
+    // From many hosts and workers to few, or the other way if the grid begins with few: moving one way moves each worker once.
     let ends = groups.first().zip(groups.last());
     let rising = ends.is_some_and(|(first, last)| topology(&first[0].spec) < topology(&last[0].spec));
     groups.sort_by_key(|group| topology(&group[0].spec));
@@ -158,7 +176,7 @@ impl OrderReport {
         let runs: Vec<&RunSpec> = passes.iter().flatten().copied().collect();
         let pairs = || runs.windows(2).map(|pair| (pair[0], pair[1]));
         let topology_changes = pairs().filter(|(a, b)| topology(a) != topology(b)).count();
-        let workers_moved = pairs().map(|(a, b)| u64::from(a.topology.workers.abs_diff(b.topology.workers))).sum();
+        let workers_moved = pairs().map(|(a, b)| workers_moved(&a.topology, &b.topology)).sum();
         let confounding = axes
             .iter()
             .filter_map(|&axis| {

@@ -1,4 +1,5 @@
-//! [`LocalRunner`], the real [`Runner`]: places the workers of a run, launches them, listens, and leaves its record.
+//! [`LocalRunner`], the real [`Runner`]: places the workers of a run on their hosts, launches them, listens, and leaves
+//! its record.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -6,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use fractal_hosts::describe::{self, Query};
 use fractal_hosts::host_set::HostSet;
-use fractal_hosts::{Deadlines, Ending, Fleet, LaunchPlan, WorkerPlan, host_facts, host_shape, placement};
+use fractal_hosts::{Deadlines, Ending, Fleet, HostShape, LaunchPlan, WorkerPlan, host_facts, host_shape, placement};
 use fractal_logs::{
     Emitter, EventKind, EventSink, FailureKind, FanOut, JournalWriter, Limits, Outcome, Phase, RunDir, RunEvent,
     RunResult, RunSpec, RunState, Source, Store, Subset,
@@ -48,10 +50,14 @@ impl Default for Options {
     }
 }
 
-/// Carries out runs on this machine, in processes of this program.
+/// Carries out runs from this machine, in processes of this program: on it, or on the hosts of the set that a run names.
 #[derive(Debug)]
 pub struct LocalRunner {
     program: PathBuf,
+    /// Where the program is found on another machine that does not say otherwise.
+    path: PathBuf,
+    /// What the hosts asked so far said of themselves.
+    known: Mutex<Vec<(HostSet, Query, Vec<HostShape>)>>,
     args: Vec<OsString>,
     /// SHA-256 of this binary, taken before any run's clock starts.
     binary_hash: Option<String>,
@@ -62,20 +68,21 @@ pub struct LocalRunner {
 impl LocalRunner {
     /// A runner whose workers are re-executions of the running program with the argument `worker`.
     pub fn new(options: Options) -> Result<Self, Error> {
-        // The link stays valid if the file is replaced while a long sweep runs.
-        let program = if cfg!(target_os = "linux") {
-            PathBuf::from(format!("/proc/{}/exe", std::process::id()))
-        } else {
-            std::env::current_exe().map_err(Error::Program)?
+        let path = std::env::current_exe().map_err(Error::Program)?;
+        // The link stays valid if the file is replaced while a long sweep runs. It means nothing on another machine.
+        let program = match cfg!(target_os = "linux") {
+            true => PathBuf::from(format!("/proc/{}/exe", std::process::id())),
+            false => path.clone(),
         };
         let binary_hash = build::binary_hash(options.cache.as_deref());
-        Ok(LocalRunner { program, args: vec![OsString::from("worker")], binary_hash, options, last: None })
+        let args = vec![OsString::from("worker")];
+        Ok(LocalRunner { program, path, known: Mutex::default(), args, binary_hash, options, last: None })
     }
 
     /// The same with another program as its workers. It must [enter](fractal_hosts::Worker::enter) as a worker with
     /// [`crate::worker::identity`].
     pub fn with_workers(self, program: PathBuf, args: Vec<OsString>) -> Self {
-        LocalRunner { program, args, ..self }
+        LocalRunner { path: program.clone(), program, args, ..self }
     }
 
     /// The fold of all events of the run carried out last, however it ended.
@@ -158,7 +165,7 @@ impl LocalRunner {
                 }
                 _ => (Outcome::Interrupted, Some(FailureKind::Interrupted), None),
             },
-            Err(error) => (Outcome::Failed, Some(FailureKind::BadSpec), Some(error.to_string())),
+            Err(error) => (Outcome::Failed, Some(error.failure_kind()), Some(error.to_string())),
         };
         if let Some(error) = journal.as_ref().and_then(|journal| journal.error()) {
             let message = format!("the journal is incomplete: {error}; free some space and run again to have it whole");
@@ -208,19 +215,25 @@ impl LocalRunner {
         cancel: &CancelToken,
     ) -> Result<Ending, fractal_hosts::Error> {
         let topology = &request.spec.topology;
-        let placement = placement::place(topology, &HostSet::local(), &[host_shape()])?;
+        let (hosts, shapes) = self.hosts(&request.spec)?;
+        let placement = placement::place(topology, &hosts, &shapes)?;
         for (code, message) in placement.warnings {
             emitter.emit(EventKind::WarningRaised { code, message });
         }
         let limits = Limits { cpus: Some(f64::from(topology.cores)), memory: topology.memory };
-        let workers = placement.seats.into_iter().zip(0..).map(|(seat, worker)| WorkerPlan {
-            host: seat.host,
-            bind: seat.address,
-            limits,
-            cpus: seat.cpus,
-            log: dir.worker_log(worker),
+        let workers = placement.seats.into_iter().zip(0..).map(|(seat, worker)| {
+            Ok(WorkerPlan {
+                command: hosts.hosts[seat.at].command(&self.path)?,
+                host: seat.host,
+                nth: seat.nth,
+                bind: seat.address,
+                limits,
+                cpus: seat.cpus,
+                log: dir.worker_log(worker),
+            })
         });
-        let job = Job { spec: request.spec.clone(), model: dir.model() };
+        let model = dir.model().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let job = Job { spec: request.spec.clone(), model };
         let plan = LaunchPlan {
             program: self.program.clone(),
             args: self.args.clone(),
@@ -229,7 +242,8 @@ impl LocalRunner {
             spec: serde_json::to_string(&job).expect("a job has only string keys and finite numbers"),
             spec_hash: request.spec.hash(),
             threads: topology.cores,
-            workers: workers.collect(),
+            folder: dir.path().to_path_buf(),
+            workers: workers.collect::<Result<_, fractal_hosts::Error>>()?,
             deadlines: self.options.deadlines,
             start: emitter.start(),
         };
@@ -258,6 +272,27 @@ impl LocalRunner {
             phases.finish();
             Ok(ending)
         })
+    }
+}
+
+impl LocalRunner {
+    /// The hosts of a run and what they are. Those of a set are asked once, before the first run that uses them.
+    fn hosts(&self, spec: &RunSpec) -> Result<(HostSet, Vec<HostShape>), fractal_hosts::Error> {
+        let topology = &spec.topology;
+        let Some(name) = &topology.host_set else { return Ok((HostSet::local(), vec![host_shape()])) };
+        let set = HostSet::find(name)?.first(topology.hosts)?;
+        let root = spec.data.root.strip_prefix("file://").unwrap_or(&spec.data.root);
+        // A bucket is as far from everyone.
+        let readable = if root.contains("://") { Vec::new() } else { vec![PathBuf::from(root)] };
+        let query = Query { readable };
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, _, shapes)) = known.iter().find(|(hosts, asked, _)| *hosts == set && *asked == query) {
+            return Ok((set, shapes.clone()));
+        }
+        let patience = self.options.deadlines.startup;
+        let shapes = describe::shapes(&set, &self.path, &self.args, &build::id(), &query, patience)?;
+        known.push((set.clone(), query, shapes.clone()));
+        Ok((set, shapes))
     }
 }
 

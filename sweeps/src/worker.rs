@@ -1,11 +1,11 @@
 //! What a re-executed binary becomes: one worker of a run.
 
-use std::path::PathBuf;
+use std::io;
 
 use fractal_engine::Cluster;
 use fractal_engine::forest::InstructionSet;
-use fractal_hosts::{Worker, WorkerIdentity};
-use fractal_logs::{EventKind, FailureKind, RunSpec};
+use fractal_hosts::{Worker, WorkerIdentity, describe};
+use fractal_logs::{FailureKind, RunSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::build;
@@ -15,8 +15,8 @@ use crate::build;
 pub(crate) struct Job {
     /// The run.
     pub(crate) spec: RunSpec,
-    /// Where worker 0 writes the forest.
-    pub(crate) model: PathBuf,
+    /// Under which name worker 0 delivers the forest.
+    pub(crate) model: String,
 }
 
 /// What a worker of this build says of itself.
@@ -44,18 +44,19 @@ pub fn run() -> Result<(), fractal_hosts::Error> {
     let emitter = worker.emitter();
     match fractal_engine::run_worker(&job.spec, cluster, &emitter) {
         Ok(forest) if index == 0 => {
-            let json = forest.to_json();
-            if let Err(error) = fractal_logs::store::write_atomically(&job.model, json.as_bytes()) {
-                worker.fail(FailureKind::Store, error);
-            }
-            emitter.emit(EventKind::FileWritten {
-                what: "model".into(),
-                path: job.model.display().to_string(),
-                bytes: json.len() as u64,
-            });
+            // By way of the runner: the store is on its machine, and this may be another.
+            worker.deliver("model", &job.model, &forest.to_json());
         }
         Ok(_) => {}
         Err(error) => worker.fail(error.failure_kind(), error),
     }
     worker.finish()
+}
+
+/// Says what the machine of this process is, instead of becoming a worker on it: to a runner that considers it for one.
+///
+/// # Errors
+/// If nobody asks on stdin.
+pub fn describe() -> Result<(), fractal_hosts::Error> {
+    describe::answer(&build::id(), io::stdin().lock(), io::stdout().lock())
 }

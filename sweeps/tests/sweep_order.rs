@@ -76,6 +76,45 @@ fn a_grid_that_begins_with_few_workers_goes_up_first() {
     assert_eq!(workers(&passes(&grid, Order::Balanced, 1)[0]), [1, 1, 2, 2, 4, 4]);
 }
 
+/// A cell with so many workers on so many hosts of a set.
+fn on_hosts(set: &str, hosts: u32, workers: u32) -> RunSpec {
+    let mut spec = RunSpec::default();
+    spec.topology.workers = workers;
+    spec.topology.host_set = Some(set.into());
+    spec.topology.hosts = Some(hosts);
+    spec
+}
+
+#[test]
+fn workers_move_between_hosts() {
+    let moved = |specs: &[RunSpec]| {
+        let report = OrderReport::new(&[specs.iter().collect()], &[Axis::Hosts]);
+        (report.topology_changes, report.workers_moved)
+    };
+    // Of four on one host, two stop there and two start on the other.
+    assert_eq!(moved(&[on_hosts("a", 1, 4), on_hosts("a", 2, 4)]), (1, 4));
+    // 2 + 1 against 1 + 1 + 1.
+    assert_eq!(moved(&[on_hosts("a", 2, 3), on_hosts("a", 3, 3)]), (1, 2));
+    assert_eq!(moved(&[on_hosts("a", 2, 3), on_hosts("b", 2, 3)]), (1, 6));
+    assert_eq!(moved(&[on_hosts("a", 2, 3), on_hosts("a", 2, 3)]), (0, 0));
+}
+
+#[test]
+fn balanced_visits_each_number_of_hosts_once() {
+    let mut grid = Grid::parse("t.toml", "[axes]\nworkers = [2, 4]\nhosts = [1, 2]\nfraction = [0.1, 0.2]").unwrap();
+    grid.base.topology.host_set = Some("two-on-one".into());
+    grid.find_hosts().unwrap();
+    let hosts = |pass: &[Cell]| {
+        let mut seen: Vec<u32> = pass.iter().map(|cell| cell.spec.topology.hosts.unwrap()).collect();
+        seen.dedup();
+        seen
+    };
+    let passes = passes(&grid, Order::Balanced, 2);
+    assert_eq!((hosts(&passes[0]), hosts(&passes[1])), (vec![1, 2], vec![2, 1]));
+    let report = report(&grid, Order::Balanced, 2);
+    assert_eq!((report.topology_changes, report.worst() < 1e-9), (6, true));
+}
+
 #[test]
 fn serpentine_changes_one_axis_at_a_time() {
     let grid = Grid::parse("t.toml", "[axes]\nworkers = [4, 2, 1]\nfraction = [0.1, 0.2]\ntrees = [1, 2, 3]").unwrap();

@@ -43,18 +43,28 @@ pub struct Readings {
     pub throttled: Option<u64>,
 }
 
-/// Limits process `pid`, which must still be single-threaded, to `asked`, and to the CPUs `pin` if given. `index` tells
-/// apart processes that are limited alike, so that those without a pin do not all end on the same CPUs.
+/// Limits process `pid`, which must still be single-threaded, to `asked`, and to the CPUs `pin` if given. `nth` counts
+/// the processes that are limited alike on this machine, so that those without a pin do not all end on the same CPUs.
 ///
 /// Nothing here fails: what could not be had is in [`Grant::shortfalls`].
-pub fn apply(pid: u32, index: u32, asked: Limits, pin: Option<&[u32]>) -> Grant {
-    apply_with(cgroup::confine, pid, index, asked, pin)
+pub fn apply(pid: u32, nth: u32, asked: Limits, pin: Option<&[u32]>) -> Grant {
+    apply_with(cgroup::confine, pid, nth, asked, pin)
+}
+
+/// Limits this process, which must still be single-threaded, where whoever started it cannot: by CPUs and by
+/// `RLIMIT_DATA`, since a cgroup would outlive the process that is in it, with nobody there to remove it.
+pub(crate) fn apply_to_self(nth: u32, asked: Limits, pin: Option<&[u32]>) -> Grant {
+    let none: Confine = |_, _, wanted| {
+        let problem = "no cgroup: this worker's runner is on another machine and cannot make one";
+        (Vec::new(), if wanted.is_empty() { Vec::new() } else { vec![problem.to_string()] })
+    };
+    apply_with(none, process::id(), nth, asked, pin)
 }
 
 /// What makes cgroups, so that a test can do without.
 type Confine = fn(&str, u32, &[Controller]) -> (Vec<Group>, Vec<String>);
 
-fn apply_with(confine: Confine, pid: u32, index: u32, asked: Limits, pin: Option<&[u32]>) -> Grant {
+fn apply_with(confine: Confine, pid: u32, nth: u32, asked: Limits, pin: Option<&[u32]>) -> Grant {
     let mut grant = Grant {
         granted: Limits::default(),
         enforced_by: String::new(),
@@ -85,7 +95,7 @@ fn apply_with(confine: Confine, pid: u32, index: u32, asked: Limits, pin: Option
             None if pin.is_some() => means.push("affinity"),
             None => {
                 let allowed = allowed_cpus(Some(process));
-                let share = share_of(&allowed, cpus.ceil() as usize, index as usize);
+                let share = share_of(&allowed, cpus.ceil() as usize, nth as usize);
                 match set_affinity(process, &share) {
                     Ok(()) => means.push("affinity"),
                     Err(error) => grant.shortfalls.push(format!("CPU limit: no affinity ({error})")),

@@ -26,7 +26,10 @@ fn welcome(worker: u32, workers: u32) -> Welcome {
         spec: String::new(),
         elapsed_us: 0,
         limits: Limits::default(),
+        confine: None,
         bind: Ipv4Addr::LOCALHOST.into(),
+        orphaned_ms: None,
+        places: Vec::new(),
         heartbeat_ms: 1000,
         startup_ms: 1000,
     }

@@ -36,6 +36,8 @@ pub(crate) fn crew(words: &[&str]) -> Crew {
     let dir = tempfile::tempdir().unwrap();
     let worker = |index: usize| WorkerPlan {
         host: "local".into(),
+        nth: index as u32,
+        command: None,
         bind: [127, 0, 0, 1].into(),
         limits: Limits::default(),
         cpus: None,
@@ -49,6 +51,7 @@ pub(crate) fn crew(words: &[&str]) -> Crew {
         spec: format!("{};{}", words.join(","), dir.path().join("secret").display()),
         spec_hash: "0123".into(),
         threads: 1,
+        folder: dir.path().to_path_buf(),
         workers: (0..words.len()).map(worker).collect(),
         deadlines: Deadlines {
             startup: Duration::from_secs(20),
@@ -66,6 +69,19 @@ impl Crew {
     pub(crate) fn script(mut self, script: &str) -> Crew {
         self.plan.program = "/bin/sh".into();
         self.plan.args = vec!["-c".into(), script.into()];
+        self
+    }
+
+    /// Each toy on a host of its own, started as ssh would: the command and the toy have no process group, no session and
+    /// no parent in common, and what is left to end the toy is the end of its stdin.
+    pub(crate) fn far(mut self) -> Crew {
+        let program = self.plan.program.to_str().unwrap().to_string();
+        for (index, worker) in self.plan.workers.iter_mut().enumerate() {
+            let start = ["setsid", "-w", "sh", "-c", "\"$0\" \"$@\"; exit $?"].map(String::from);
+            worker.command = Some(start.into_iter().chain([program.clone()]).collect());
+            worker.host = format!("far-{index}");
+            worker.nth = 0;
+        }
         self
     }
 
@@ -107,7 +123,14 @@ impl Voyage {
     pub(crate) fn failure(&self) -> Failure {
         let Ending::Failed(failure) = &self.ending else { panic!("ended as {:?}: {:#?}", self.ending, self.events) };
         assert_eq!(failure.message.lines().count(), 1, "{}", failure.message);
-        assert!(failure.message.starts_with(&format!("worker {} ", failure.worker)), "{}", failure.message);
+        let several =
+            self.kinds().any(|kind| matches!(kind, EventKind::WorkerLaunched { host, .. } if host != "local"));
+        let named = if several {
+            format!("worker {} on far-{} ", failure.worker, failure.worker)
+        } else {
+            format!("worker {} ", failure.worker)
+        };
+        assert!(failure.message.starts_with(&named), "{}", failure.message);
         assert!(failure.message.contains(failure.log.to_str().unwrap()), "{}", failure.message);
         let lost: Vec<_> = self.kinds().filter(|kind| matches!(kind, EventKind::WorkerLost { .. })).collect();
         let [EventKind::WorkerLost { worker, .. }] = lost.as_slice() else { panic!("{lost:?}") };

@@ -214,7 +214,7 @@ fn ends_with_a_usage_text() {
 
 /// A welcome larger than any pipe holds does not hang the runner.
 fn does_not_read_its_welcome() {
-    let mut crew = crew(&["-"]).script("exec sleep 1000");
+    let mut crew = crew(&["-"]).script(r#"echo '{"up":"ready"}'; exec sleep 1000"#);
     crew.plan.spec = "x".repeat(2 << 20);
     crew.plan.deadlines.startup = Duration::from_millis(300);
     let failure = crew.sail().failure();

@@ -4,6 +4,7 @@
 
 mod crew;
 mod endings;
+mod far;
 mod limits;
 mod orphans;
 mod toy;
@@ -14,7 +15,8 @@ fn main() {
     let args: Vec<String> = std::env::args().collect();
     match args.get(1).map(String::as_str) {
         Some(toy::WORKER) => toy::work(&args[2..]),
-        Some(orphans::RUNNER) => orphans::run_until_killed(&args[2]),
+        Some(orphans::RUNNER) => orphans::run_until_killed(&args[2], false),
+        Some(far::RUNNER) => orphans::run_until_killed(&args[2], true),
         _ => {}
     }
     let trial = |(name, test): Test| {
@@ -23,7 +25,7 @@ fn main() {
             Ok(())
         })
     };
-    let tests = [endings::tests(), limits::tests(), orphans::tests()];
+    let tests = [endings::tests(), far::tests(), limits::tests(), orphans::tests()];
     libtest_mimic::run(&Arguments::from_args(), tests.into_iter().flatten().map(trial).collect()).exit();
 }
 

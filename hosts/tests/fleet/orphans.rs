@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use fractal_hosts::Fleet;
 use fractal_logs::{EventKind, Limits};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Test;
 use crate::crew::{crew, eventually, lives, pids};
+use crate::far::toy_pids;
 use crate::limits::cgroup_exists;
 
 /// First argument of a process that plays the runner.
@@ -24,19 +26,22 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 /// Plays the runner: says on stdout which processes it has started once they are under way, and waits.
-pub(crate) fn run_until_killed(words: &str) -> ! {
+pub(crate) fn run_until_killed(words: &str, far: bool) -> ! {
     let words: Vec<&str> = words.split(',').collect();
     let mut crew = crew(&words);
     for worker in &mut crew.plan.workers {
         worker.limits = Limits { cpus: Some(1.0), memory: Some(1 << 30) };
     }
-    let sailing = crew.start();
+    // Its workers take a silent runner for gone after four times as long.
+    crew.plan.deadlines.heartbeat = Duration::from_secs(if far { 2 } else { 20 });
+    let sailing = if far { crew.far() } else { crew }.start();
     sailing.await_event(|kind| matches!(kind, EventKind::WorkerJoined { .. }), words.len());
     if !words.contains(&"absent") {
         sailing.await_event(|kind| matches!(kind, EventKind::PhaseStarted { .. }), words.len());
     }
     std::thread::sleep(Duration::from_millis(50));
-    let pids: Vec<String> = pids(&sailing.events.lock().unwrap()).iter().map(u32::to_string).collect();
+    let pids = if far { toy_pids(&sailing, words.len()) } else { pids(&sailing.events.lock().unwrap()) };
+    let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
     println!("{}", pids.join(" "));
     std::io::stdout().flush().unwrap();
     let ending = sailing.fleet.wait();
@@ -45,16 +50,22 @@ pub(crate) fn run_until_killed(words: &str) -> ! {
 
 /// Starts a runner, kills it with SIGKILL, and returns its process id.
 fn start_and_kill(words: &str) -> u32 {
+    start_and_send(RUNNER, words, Signal::KILL)
+}
+
+/// Starts a runner, sends it a signal, waits until its workers are gone, and returns its process id.
+pub(crate) fn start_and_send(runner: &str, words: &str, signal: Signal) -> u32 {
     let mut runner =
-        Command::new(std::env::current_exe().unwrap()).args([RUNNER, words]).stdout(Stdio::piped()).spawn().unwrap();
+        Command::new(std::env::current_exe().unwrap()).args([runner, words]).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(runner.stdout.take().unwrap()), &mut line).unwrap();
     let workers: Vec<u32> = line.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
     assert_eq!(workers.len(), words.split(',').count());
     assert!(workers.iter().all(|&pid| lives(pid)));
+    kill_process(Pid::from_child(&runner), signal).unwrap();
+    eventually("the end of all workers", || !workers.iter().any(|&pid| lives(pid)));
     runner.kill().unwrap();
     runner.wait().unwrap();
-    eventually("the end of all workers", || !workers.iter().any(|&pid| lives(pid)));
     runner.id()
 }
 

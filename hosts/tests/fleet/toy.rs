@@ -24,6 +24,7 @@ pub(crate) fn work(args: &[String]) -> ! {
             std::process::exit(2)
         }
     };
+    println!("pid {}", std::process::id());
     println!("this line belongs in the log");
     let me = worker.welcome().worker as usize;
     let (words, place) = worker.welcome().spec.split_once(';').unwrap();
@@ -45,6 +46,8 @@ pub(crate) fn work(args: &[String]) -> ! {
     worker.emitter().emit(EventKind::PhaseStarted { phase: Phase::Load });
     match word.as_str() {
         "work" | "tell-secret" => {}
+        "deliver" => worker.deliver("model", "model.json", &letter()),
+        "deliver-up" => worker.deliver("model", "../model.json", "x"),
         "wait" => wait_like_timely(links),
         "sleep" => sleep(),
         "die" => std::process::exit(3),
@@ -146,6 +149,11 @@ fn hog() {
         blocks.push(std::hint::black_box(vec![1u8; 16 << 20]));
     }
     eprintln!("got {} blocks of 16 MiB", blocks.len());
+}
+
+/// A text of several pieces, with characters that a cut could split and a line could end at.
+pub(crate) fn letter() -> String {
+    "a line of text: é, \"quoted\" \\ and \u{1F332}\n".repeat(20_000)
 }
 
 /// Two threads of pure computation.

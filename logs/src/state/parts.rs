@@ -161,11 +161,13 @@ impl WorkerState {
         }
     }
 
-    /// Name of its host: as the machine calls itself, else as the runner does.
+    /// Name of its host: as the host set calls it, so that two of them are two; without a set, as the machine calls
+    /// itself.
     pub fn host_name(&self) -> Option<&str> {
-        match &self.host_facts {
-            Some(facts) if !facts.name.is_empty() => Some(&facts.name),
-            _ => self.host.as_deref(),
+        let own = self.host_facts.as_ref().map(|facts| facts.name.as_str()).filter(|name| !name.is_empty());
+        match self.host.as_deref() {
+            None | Some("local" | "localhost") => own.or(self.host.as_deref()),
+            named => named,
         }
     }
 

@@ -11,6 +11,10 @@ pub enum Axis {
     Workers,
     /// Threads in each worker.
     Cores,
+    /// Hosts of the set, the first as written.
+    Hosts,
+    /// Host set: a name or a path.
+    HostSet,
     /// Memory limit of one worker, bytes.
     Memory,
     /// Memory of Spark's driver, bytes; recorded only.
@@ -70,9 +74,11 @@ enum Unit {
 
 impl Axis {
     /// All axes, in the order in which a cell's label names them.
-    pub const ALL: [Axis; 20] = [
+    pub const ALL: [Axis; 22] = [
         Axis::Workers,
         Axis::Cores,
+        Axis::Hosts,
+        Axis::HostSet,
         Axis::Memory,
         Axis::DriverMemory,
         Axis::Data,
@@ -98,6 +104,8 @@ impl Axis {
         match self {
             Axis::Workers => "workers",
             Axis::Cores => "cores",
+            Axis::Hosts => "hosts",
+            Axis::HostSet => "host_set",
             Axis::Memory => "memory",
             Axis::DriverMemory => "driver_memory",
             Axis::Data => "data",
@@ -133,7 +141,10 @@ impl Axis {
     /// Whether the axis is part of where a run runs rather than of what it computes: changing it between two runs
     /// means stopping and starting workers of another shape.
     pub fn is_topology(self) -> bool {
-        matches!(self, Axis::Workers | Axis::Cores | Axis::Memory | Axis::SingleThreadBaseline)
+        matches!(
+            self,
+            Axis::Workers | Axis::Cores | Axis::Hosts | Axis::HostSet | Axis::Memory | Axis::SingleThreadBaseline
+        )
     }
 
     /// Whether values of this axis are words, compared only for equality.
@@ -144,6 +155,7 @@ impl Axis {
     fn unit(self) -> Unit {
         match self {
             Axis::Workers | Axis::Cores => Unit::Count { least: 1, most: 4096 },
+            Axis::Hosts => Unit::Count { least: 1, most: 1024 },
             Axis::Trees => Unit::Count { least: 1, most: 1 << 20 },
             Axis::Depth => Unit::Count { least: 0, most: 30 },
             Axis::Bins => Unit::Count { least: 2, most: 256 },
@@ -156,7 +168,7 @@ impl Axis {
             }
             Axis::Fraction => Unit::Real { least: 0.0, most: 1.0, open: true },
             Axis::MinGain => Unit::Real { least: 0.0, most: f64::MAX, open: false },
-            Axis::Data | Axis::Sample | Axis::OnBadFile => Unit::Text,
+            Axis::Data | Axis::HostSet | Axis::Sample | Axis::OnBadFile => Unit::Text,
             Axis::SingleThreadBaseline => Unit::Switch,
         }
     }
@@ -182,9 +194,12 @@ impl Axis {
                 "false" => AxisValue::Number(0.0),
                 _ => return Err(format!("{} takes true or false, not '{text}'", self.name())),
             },
-            Unit::Count { .. } | Unit::Real { .. } => AxisValue::Number(
-                text.replace('_', "").parse().map_err(|_| format!("{} takes a number, not '{text}'", self.name()))?,
-            ),
+            Unit::Count { .. } | Unit::Real { .. } => {
+                AxisValue::Number(text.replace('_', "").parse().map_err(|_| {
+                    let hint = if self == Axis::Hosts { "; host_set takes the name of a set" } else { "" };
+                    format!("{} takes a number, not '{text}'{hint}", self.name())
+                })?)
+            }
         };
         self.check(&value)?;
         Ok(value)
@@ -253,6 +268,8 @@ impl Axis {
         match self {
             Axis::Workers => spec.topology.workers = number as u32,
             Axis::Cores => spec.topology.cores = number as u32,
+            Axis::Hosts => spec.topology.hosts = Some(number as u32),
+            Axis::HostSet => spec.topology.host_set = Some(text.to_string()),
             Axis::Memory => spec.topology.memory = Some(number as u64),
             Axis::DriverMemory => spec.topology.driver_memory = Some(number as u64),
             Axis::Data => spec.data.root = text.to_string(),
@@ -280,6 +297,11 @@ impl Axis {
         let number = match self {
             Axis::Workers => spec.topology.workers.into(),
             Axis::Cores => spec.topology.cores.into(),
+            Axis::Hosts => spec.topology.hosts.unwrap_or(1).into(),
+            Axis::HostSet => {
+                let set = spec.topology.host_set.as_deref();
+                return AxisValue::Text(set.unwrap_or(fractal_hosts::host_set::LOCAL).to_string());
+            }
             Axis::Memory => spec.topology.memory.map_or(f64::INFINITY, |bytes| bytes as f64),
             Axis::DriverMemory => spec.topology.driver_memory.map_or(f64::INFINITY, |bytes| bytes as f64),
             Axis::Data => return AxisValue::Text(spec.data.root.clone()),
@@ -393,6 +415,8 @@ mod tests {
         let typed = [
             (Axis::Workers, "7"),
             (Axis::Cores, "2"),
+            (Axis::Hosts, "3"),
+            (Axis::HostSet, "/etc/lab.toml"),
             (Axis::Memory, "8g"),
             (Axis::DriverMemory, "1536m"),
             (Axis::Data, "s3://bucket/x"),

@@ -5,6 +5,7 @@
 //! whole [`RunSpec`]; its hash is its identity, so two ways of writing one cell are one cell.
 
 mod axis;
+mod hosts;
 mod read;
 mod settings;
 mod shipped;
@@ -12,6 +13,8 @@ mod shipped;
 pub(crate) use axis::show_bytes;
 pub use axis::{Axis, AxisValue};
 use fractal_logs::RunSpec;
+pub use hosts::HostSets;
+pub(crate) use hosts::{short_name, spread};
 pub use read::GridError;
 pub use settings::{Hooks, Retries, Settings, check_name, read_duration, read_percent};
 pub use shipped::{SHIPPED, shipped};
@@ -37,6 +40,8 @@ pub struct Grid {
     pub exclude: Vec<Filter>,
     /// How the sweep runs.
     pub settings: Settings,
+    /// The host sets that it names; `None` until they are [found](Grid::find_hosts).
+    pub host_sets: Option<HostSets>,
 }
 
 /// One point of a grid.
@@ -70,6 +75,7 @@ impl Grid {
             only: Vec::new(),
             exclude: Vec::new(),
             settings: Settings::default(),
+            host_sets: None,
         }
     }
 
@@ -95,7 +101,7 @@ impl Grid {
     /// All cells, as written, each once.
     ///
     /// # Errors
-    /// One line if a value does not fit its axis or the grid is absurdly large.
+    /// One line if a value does not fit its axis, there are not as many hosts, or the grid is absurdly large.
     pub fn cells(&self) -> Result<Vec<Cell>, String> {
         const MOST: u128 = 100_000;
         if self.size() > MOST {
@@ -112,7 +118,10 @@ impl Grid {
         }
         let mut cells: Vec<Cell> = Vec::new();
         let mut seen = std::collections::HashSet::new();
-        for spec in specs {
+        for mut spec in specs {
+            if let Some(sets) = &self.host_sets {
+                hosts::settle(&mut spec, sets)?;
+            }
             let kept = self.only.iter().all(|filter| filter.matches(&spec))
                 && !self.exclude.iter().any(|filter| filter.matches(&spec));
             if kept {
@@ -157,6 +166,7 @@ pub fn label(spec: &RunSpec, axes: &[Axis]) -> String {
         });
         let value = match tried {
             Some(values) if !values.is_empty() => values.iter().map(u32::to_string).collect::<Vec<_>>().join(","),
+            _ if *axis == Axis::HostSet => short_name(&axis.show(&axis.get(spec))).to_string(),
             _ => axis.show(&axis.get(spec)),
         };
         parts.push(format!("{axis}={value}"));

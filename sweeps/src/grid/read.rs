@@ -10,10 +10,12 @@
 //! [base]                                # any axis, with one value
 //! data = "/data/FRACTAL"
 //! trees = 40
+//! hosts = "lab.toml"                    # a host set: a file or a shipped one; default: this machine
 //!
 //! [axes]                                # any axis; the first varies slowest
 //! fraction = [0.01, 0.05]
 //! workers = { from = 7, to = 1, step = -3 }
+//! hosts = [1, 2]                        # so many hosts of the set, the first ones; or several sets by name
 //!
 //! [cross_validation]                    # instead of a single forest
 //! folds = 5
@@ -153,7 +155,7 @@ fn entries<'t>(table: &'t DeTable<'t>) -> Vec<(&'t str, Range<usize>, &'t Value<
 
 fn base(values: &DeTable<'_>, spec: &mut RunSpec) -> Read<()> {
     for (key, at, value) in entries(values) {
-        let axis = axis_named(key, at)?;
+        let axis = axis_named(key, at, value)?;
         if matches!(value.get_ref(), DeValue::Array(_) | DeValue::Table(_)) {
             let message = format!("'{key}' has one value in [base]; a list of values goes under [axes]");
             return Err((Some(value.span()), message));
@@ -167,7 +169,7 @@ fn base(values: &DeTable<'_>, spec: &mut RunSpec) -> Read<()> {
 fn axes(values: &DeTable<'_>) -> Read<Vec<(Axis, Vec<AxisValue>)>> {
     let mut axes: Vec<(Axis, Vec<AxisValue>)> = Vec::new();
     for (key, at, value) in entries(values) {
-        let axis = axis_named(key, at.clone())?;
+        let axis = axis_named(key, at.clone(), value)?;
         if axes.iter().any(|(other, _)| *other == axis) {
             return Err((Some(at), format!("'{key}' is the axis {axis}, which is here twice")));
         }
@@ -362,16 +364,13 @@ fn filters(key: &str, value: &Value<'_>) -> Read<Vec<Filter>> {
         .collect()
 }
 
-fn axis_named(key: &str, at: Range<usize>) -> Read<Axis> {
-    if key == "hosts" || key == "host" {
-        return Err((Some(at), NO_HOSTS.to_string()));
+/// The axis of a key. `hosts` is two: with texts the host sets, with numbers how many hosts of one.
+fn axis_named(key: &str, at: Range<usize>, value: &Value<'_>) -> Read<Axis> {
+    if key == "hosts" && list(value).first().is_some_and(|first| first.get_ref().is_str()) {
+        return Ok(Axis::HostSet);
     }
     Axis::named(key).ok_or_else(|| unknown(key, at, "", &Axis::ALL.map(Axis::name)))
 }
-
-/// An axis needs two values, and there is one host set that a run can use.
-const NO_HOSTS: &str = "hosts cannot vary: all workers of a run share this machine (host set 'local'); vary workers and \
-                        cores instead, and run the same grid on another machine under another --name to compare machines";
 
 fn unknown(key: &str, at: Range<usize>, place: &str, known: &[&str]) -> Failure {
     let hint = match near(key, known.iter().copied()) {

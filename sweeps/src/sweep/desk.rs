@@ -363,6 +363,7 @@ impl Desk {
     pub fn add(&self, axes: &[(Axis, Vec<AxisValue>)]) -> Result<Vec<Cell>, String> {
         let mut grid = Grid::single(&self.name, self.base.clone());
         grid.axes = axes.to_vec();
+        grid.find_hosts()?;
         let mut named = self.axes.clone();
         named.extend(axes.iter().map(|(axis, _)| *axis).filter(|axis| !self.axes.contains(axis)));
         let mut inner = self.lock();

@@ -374,17 +374,28 @@ fn is_skipped(state: &SweepState, cell: &str) -> bool {
 /// Which files the runs of this sitting have read.
 #[derive(Debug, Default)]
 struct WarmFiles {
-    /// Largest fraction read, by folder and kind of sample: smaller fractions are part of larger ones.
-    fractions: HashMap<(String, Option<u64>), f64>,
+    /// Largest fraction read, by folder, kind of sample and hosts: smaller fractions are part of larger ones.
+    fractions: HashMap<(String, Option<u64>, Option<String>), f64>,
 }
 
 impl WarmFiles {
-    fn key(spec: &RunSpec) -> (String, Option<u64>) {
+    fn key(spec: &RunSpec) -> (String, Option<u64>, Option<String>) {
         let seed = match spec.data.sample {
             Sample::Prefix => None,
             Sample::Hashed => Some(spec.forest.seed),
         };
-        (spec.data.root.clone(), seed)
+        let topology = &spec.topology;
+        // A host alone reads every file. Which of several reads which file depends on all that decides who gets which
+        // partition: only the same run again finds its files where it left them.
+        let hosts = topology.host_set.as_ref().map(|set| match topology.hosts.unwrap_or(1) {
+            1 => set.clone(),
+            hosts => {
+                let (RunSpec { data, .. }, workers, cores) = (spec, topology.workers, topology.cores);
+                let parts = (data.min_partition, data.max_partition, data.fraction);
+                format!("{hosts} of {set} with {workers}×{cores} over {parts:?}")
+            }
+        });
+        (spec.data.root.clone(), seed, hosts)
     }
 
     fn cache(&self, spec: &RunSpec) -> Cache {

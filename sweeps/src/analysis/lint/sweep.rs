@@ -363,9 +363,11 @@ fn conservation(runs: &[Measured], names: &Names) -> Vec<Finding> {
 
 /// D1: the same training on another topology must give the same model.
 fn determinism(runs: &[Measured], names: &Names) -> Vec<Finding> {
-    const TOPOLOGY: [&str; 10] = [
+    const TOPOLOGY: [&str; 12] = [
         "workers",
         "cores",
+        "hosts",
+        "host_set",
         "memory",
         "driver_memory",
         "min_partition",

@@ -154,6 +154,9 @@ pub(super) fn reproducibility(runs: &[Measured]) -> String {
             add(4, "memory of the host", format!("{:.1} GiB", host.memory_total as f64 / (1u64 << 30) as f64));
         }
         for worker in &run.worker_list {
+            if run.host.as_ref().is_none_or(|host| host.name != worker.host) {
+                add(4, "host of a worker", worker.host.clone());
+            }
             add(4, "limits enforced by", worker.enforced_by.clone().unwrap_or_default());
             let cpus = worker.granted_cpus.map_or("any CPU".to_string(), |cpus| format!("{cpus} CPUs"));
             let memory = worker.granted_memory.map_or("any memory".to_string(), gib);

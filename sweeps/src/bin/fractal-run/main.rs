@@ -31,6 +31,7 @@ use std::process::ExitCode;
 use std::{panic, process};
 
 use clap::{CommandFactory, Parser, Subcommand};
+use fractal_hosts::describe::DESCRIBE;
 
 /// Trains and scores a random forest over parquet with timely-dataflow workers, and records everything about it.
 ///
@@ -94,7 +95,8 @@ enum Command {
 fn main() -> ExitCode {
     // A worker must not touch stdout or stdin before it has moved them aside: no argument parser in between.
     if std::env::args_os().nth(1).is_some_and(|argument| argument == "worker") {
-        return match fractal_sweeps::worker::run() {
+        let describes = std::env::args_os().nth(2).is_some_and(|argument| argument == DESCRIBE);
+        return match if describes { fractal_sweeps::worker::describe() } else { fractal_sweeps::worker::run() } {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 writeln!(io::stderr(), "error: {error}").ok();

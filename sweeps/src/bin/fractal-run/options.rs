@@ -2,8 +2,10 @@
 //!
 //! The original's `train.py` and this program name the same thing by different words; its names are aliases here.
 
+use anyhow::Context;
 use clap::{Args, ValueEnum};
 use fractal_logs::{CrossValidation, DataSpec, ForestSpec, OnBadFile, RunSpec, Sample, Schema, Topology};
+use fractal_sweeps::grid::Grid;
 
 /// Which rows, which forest, on how much machine.
 #[derive(Args, Clone, Debug)]
@@ -86,12 +88,18 @@ pub(crate) struct ForestArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Machine")]
 pub(crate) struct TopologyArgs {
-    /// Worker processes (Spark's executors)
-    #[arg(short = 'x', long, alias = "num-executors", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub(crate) workers: u32,
-    /// Threads in each worker (Spark's executor cores) [default: CPUs ÷ workers, at least 1]
+    /// Worker processes (Spark's executors) [default: one on each host]
+    #[arg(short = 'x', long, alias = "num-executors", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) workers: Option<u32>,
+    /// Threads in each worker (Spark's executor cores) [default: CPUs of this machine ÷ workers of a host, at least 1]
     #[arg(short = 'c', long, alias = "executor-cores", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) cores: Option<u32>,
+    /// Hosts to spread the workers over: a TOML file, or a set that comes with the program [default: this machine]
+    #[arg(long, value_name = "SET")]
+    pub(crate) hosts: Option<String>,
+    /// Use only the first so many hosts of the set
+    #[arg(long, value_name = "N", requires = "hosts", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) host_count: Option<u32>,
     /// Memory limit of a worker, enforced where the kernel lets us; a plain number is GB (Spark's executor memory)
     #[arg(short = 'e', long, alias = "executor-memory", value_name = "SIZE", value_parser = worker_memory)]
     pub(crate) memory: Option<u64>,
@@ -153,21 +161,39 @@ impl DataArgs {
 
 impl SpecArgs {
     /// The whole spec, over `root`.
-    pub(crate) fn to_spec(&self, root: String) -> RunSpec {
+    pub(crate) fn to_spec(&self, root: String) -> anyhow::Result<RunSpec> {
         let ForestArgs { trees, depth, bins, features_per_node, min_instances, min_gain, seed, .. } = self.forest;
         let baseline = self.topology.baseline.is_some();
-        let workers = if baseline { 1 } else { self.topology.workers };
+        let (host_set, hosts) = (self.topology.hosts.clone(), self.topology.host_count);
+        let on_hosts =
+            settled(RunSpec { topology: Topology { host_set, hosts, ..Topology::default() }, ..RunSpec::default() })?;
+        let Topology { host_set, hosts, .. } = on_hosts.topology;
+        let used = hosts.unwrap_or(1);
+        let workers = if baseline { 1 } else { self.topology.workers.unwrap_or(used) };
         let cores = match self.topology.cores {
             _ if baseline => 1,
             Some(cores) => cores,
-            None => (std::thread::available_parallelism().map_or(1, usize::from) as u32 / workers).max(1),
+            None => {
+                let cpus = std::thread::available_parallelism().map_or(1, usize::from) as u32;
+                (cpus / workers.div_ceil(used)).max(1)
+            }
         };
-        RunSpec {
+        // Other machines do not know in which folder this was typed.
+        let root = match host_set {
+            Some(_) if !root.contains("://") => {
+                let path = std::path::absolute(&root).with_context(|| format!("cannot make {root} absolute"))?;
+                path.to_str().with_context(|| format!("{} is no UTF-8", path.display()))?.to_string()
+            }
+            _ => root,
+        };
+        Ok(RunSpec {
             data: self.data.to_spec(root),
             forest: ForestSpec { trees, depth, bins, features_per_node, min_instances, min_gain, seed },
             topology: Topology {
                 workers,
                 cores,
+                host_set,
+                hosts,
                 memory: self.topology.memory,
                 driver_memory: self.topology.driver_memory,
                 histogram_budget: self.topology.histogram_budget,
@@ -180,8 +206,16 @@ impl SpecArgs {
                 depths: self.forest.grid_depths.clone(),
             }),
             ..RunSpec::default()
-        }
+        })
     }
+}
+
+/// The spec with its hosts as a cell of a grid says them.
+fn settled(spec: RunSpec) -> anyhow::Result<RunSpec> {
+    let mut grid = Grid::single("run", spec);
+    grid.find_hosts().map_err(anyhow::Error::msg)?;
+    let cells = grid.cells().map_err(anyhow::Error::msg)?;
+    Ok(cells.into_iter().next().context("a grid without axes has one cell")?.spec)
 }
 
 fn fraction(text: &str) -> Result<f64, String> {

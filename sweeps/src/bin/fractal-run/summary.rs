@@ -1,6 +1,6 @@
 //! The result of a run as text for a person.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use comfy_table::{CellAlignment, Table, presets};
 use fractal_logs::{Phase, RunResult, Subset};
@@ -42,8 +42,9 @@ fn ratio(value: Option<f64>) -> String {
 pub(crate) fn text(result: &RunResult) -> String {
     let mut out = Vec::new();
     let threads = result.total_cores;
+    let hosts: BTreeSet<&str> = result.workers.values().filter_map(|worker| worker.host.as_deref()).collect();
     out.push(format!(
-        "{} trees over {} rows in {} ({} to train) on {} worker{} × {} thread{}",
+        "{} trees over {} rows in {} ({} to train) on {} worker{} × {} thread{}{}",
         result.forest.map_or(result.num_trees, |forest| forest.trees),
         count(result.train_count),
         seconds(result.total_time_sec),
@@ -52,6 +53,7 @@ pub(crate) fn text(result: &RunResult) -> String {
         if result.num_executors == 1 { "" } else { "s" },
         result.executor_cores,
         if result.executor_cores == 1 { "" } else { "s" },
+        if hosts.len() > 1 { format!(" on {} hosts", hosts.len()) } else { String::new() },
     ));
 
     out.extend(cross_validation(result));

@@ -83,6 +83,9 @@ struct SelectArgs {
     /// Data for all cells: folder or URL with train/, val/ and test/ [default: the grid's, or a generated sample set]
     #[arg(short = 'p', long, value_name = "PATH|URL")]
     data: Option<String>,
+    /// Hosts for all cells: a TOML file, or a set that comes with the program [default: the grid's, or this machine]
+    #[arg(long, value_name = "SET")]
+    hosts: Option<String>,
     /// Another base value for all cells: trees=10; an axis of the grid gets this one value
     #[arg(long, value_name = "AXIS=VALUE")]
     set: Vec<String>,
@@ -275,7 +278,7 @@ fn load(name: &str) -> anyhow::Result<Grid> {
     Ok(Grid::from_file(path)?)
 }
 
-/// Puts `--data` and `--set` into the grid, and a sample set where it names no data.
+/// Puts `--data`, `--hosts` and `--set` into the grid, and a sample set where it names no data.
 fn adjust(grid: &mut Grid, args: &SweepArgs) -> anyhow::Result<()> {
     for setting in &args.select.set {
         let (axis, value) = setting
@@ -292,6 +295,11 @@ fn adjust(grid: &mut Grid, args: &SweepArgs) -> anyhow::Result<()> {
         grid.base.data.root = data.clone();
         grid.axes.retain(|(axis, _)| *axis != Axis::Data);
     }
+    if let Some(set) = &args.select.hosts {
+        grid.base.topology.host_set = Some(set.clone());
+        grid.axes.retain(|(axis, _)| *axis != Axis::HostSet);
+    }
+    grid.find_hosts().map_err(anyhow::Error::msg)?;
     let varies = grid.axes.iter().any(|(axis, _)| *axis == Axis::Data);
     if grid.base.data.root.is_empty() && !varies {
         grid.base.data.root = sample_set::make(args.quiet || args.json)?;

@@ -92,7 +92,7 @@ pub(crate) fn run(args: TrainArgs) -> Result<ExitCode> {
         Some(root) => root.clone(),
         None => sample_set::make(args.record.quiet)?,
     };
-    let spec = args.spec.to_spec(root);
+    let spec = args.spec.to_spec(root)?;
     let cache = sample_set::cache();
     let mut runner = LocalRunner::new(Options { journal: !args.record.no_journal, cache, ..Options::default() })?;
     let request = RunRequest::single(&args.record.store, args.record.name.as_deref().unwrap_or("run"), spec)?;
@@ -137,7 +137,7 @@ fn notes(args: &TrainArgs) -> Vec<String> {
     if let Some(master) = &args.original.master {
         notes.push(format!(
             "--master {master} is recorded in the command line only: there is no Spark here, workers are processes of \
-             this program on this machine"
+             this program, on this machine or on --hosts"
         ));
     }
     if args.spec.topology.driver_memory.is_some() {
