@@ -1,5 +1,7 @@
 //! Runs and sweeps over several hosts: the same forest, one clear error, no process left anywhere.
 
+#![allow(clippy::print_stderr)]
+
 mod netns;
 mod program;
 mod sshd;
