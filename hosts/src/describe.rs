@@ -291,7 +291,7 @@ mod tests {
         for (script, says) in [
             ("echo 'Connection refused' >&2; exit 255", "ended with exit status: 255: Connection refused"),
             ("exit 127", "program = \"…\""),
-            ("echo 'Welcome to far!'; cat", "said 'Welcome to far!' instead of describing its host"),
+            ("echo 'Welcome to far!'; read query", "said 'Welcome to far!' instead of describing its host"),
             ("kill -9 $$", "signal: 9"),
         ] {
             let (set, _dir) = host(script);
