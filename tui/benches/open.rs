@@ -14,12 +14,19 @@ use std::time::Instant;
 
 use fractal_logs::{EventKind, JournalWriter, Phase, RunEvent, Source};
 use fractal_tui::recording::{Indexed, Recording};
+use rustix::time::{ClockId, clock_gettime};
 use support::{SMALL, Shape, dice, events};
 
 fn resident_mib() -> u64 {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages: u64 = text.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
     (pages * 4096) >> 20
+}
+
+/// CPU time of this process, milliseconds.
+fn cpu_ms() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 * 1e-6
 }
 
 fn ms(since: Instant) -> f64 {
@@ -56,10 +63,15 @@ fn main() {
     drop(file);
     let bytes = std::fs::metadata(&path).unwrap().len();
     println!("journal: {:.0} MB, {} events and a few", bytes as f64 / 1e6, wanted);
-    let before = resident_mib();
+    let (before, cpu) = (resident_mib(), cpu_ms());
     let start = Instant::now();
     let index = Indexed::open(&path, None, |_| {}).unwrap();
-    println!("first open: {:8.0} ms  ({} MiB resident more)", ms(start), resident_mib() - before);
+    println!(
+        "first open: {:8.0} ms  ({:.0} ms CPU, {} MiB resident more)",
+        ms(start),
+        cpu_ms() - cpu,
+        resident_mib() - before
+    );
     let start = Instant::now();
     index.keep();
     let kept = std::fs::metadata(folder.path().join(".events.jsonl.index")).unwrap().len();
@@ -77,16 +89,20 @@ fn main() {
     drop(again);
     let recording = Recording::on(Arc::new(index));
     let total = recording.latest().elapsed_us;
-    let mut times: Vec<f64> = (0..40)
+    let mut times: Vec<(f64, f64)> = (0..40)
         .map(|i| {
             let moment = dice(i, total);
-            let start = Instant::now();
+            let (start, cpu) = (Instant::now(), cpu_ms());
             let state = recording.state_after(recording.events_until(moment));
             assert!(state.elapsed_us <= moment);
-            ms(start)
+            (ms(start), cpu_ms() - cpu)
         })
         .collect();
-    times.sort_by(f64::total_cmp);
-    println!("seek:       {:8.1} ms median, {:.1} ms longest of 40", times[20], times[39]);
+    times.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let [middle, longest] = [times[20], times[39]];
+    println!(
+        "seek:       {:8.1} ms median, {:.1} ms longest of 40  ({:.1} and {:.1} ms CPU)",
+        middle.0, longest.0, middle.1, longest.1
+    );
     println!("resident:   {:8} MiB", resident_mib());
 }

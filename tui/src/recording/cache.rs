@@ -56,6 +56,11 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Its bytes.
+    pub(super) fn length(self) -> u64 {
+        self.length
+    }
+
     /// The state, if it is there unharmed.
     pub(super) fn read(self, index: &File) -> Option<RunState> {
         let bytes = read_at(index, self.offset, self.length).ok()?;

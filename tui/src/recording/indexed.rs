@@ -20,6 +20,8 @@ use super::parse::quick;
 const STEP: usize = 256;
 /// States kept: memory is bounded by so many, whatever the journal's length.
 const KEYFRAMES: u64 = 24;
+/// Bytes of the journal between two of them at least, by the bytes of a state: so the index stays small beside its journal.
+const PER_STATE: u64 = 4;
 /// Bytes read at a time.
 const CHUNK: usize = 4 << 20;
 
@@ -200,8 +202,9 @@ impl Indexed {
                         Some(Ok(place)) => Kept::Disk(place),
                         _ => Kept::Memory(Box::new(self.latest.clone())),
                     };
+                    let least = kept.place().map_or(0, |place| place.length() * PER_STATE);
                     self.keyframes.push((self.count, kept));
-                    next_keyframe = self.end + between;
+                    next_keyframe = self.end + between.max(least);
                 }
                 progress(self.end as f64 / length.max(1) as f64);
             }

@@ -38,14 +38,16 @@ fn over_time(
         own.fill((f64::NAN, 0.0));
         let first = worker.samples.partition_point(|sample| sample.elapsed_us.saturating_add(STALE_US) < from);
         let mut before = first.checked_sub(1).map(|place| &worker.samples[place]);
-        for (place, sample) in worker.samples.iter().enumerate().skip(first) {
+        // A few samples of a column tell its mean; a peak may be in any of them.
+        let stride = if largest { 1 } else { ((worker.samples.len() - first) / (4 * columns)).max(1) };
+        for (place, sample) in worker.samples.iter().enumerate().skip(first).step_by(stride) {
             let v = value(sample, before);
             before = Some(sample);
             if sample.elapsed_us > to {
                 break;
             }
             let next =
-                worker.samples.get(place + 1).map_or(sample.elapsed_us.saturating_add(STALE_US), |n| n.elapsed_us);
+                worker.samples.get(place + stride).map_or(sample.elapsed_us.saturating_add(STALE_US), |n| n.elapsed_us);
             // A sample tells of the time before it; what came after it is drawn up to the next one.
             let until = next.min(sample.elapsed_us.saturating_add(STALE_US)).min(state.elapsed_us);
             if until < from || !v.is_finite() {
@@ -60,8 +62,8 @@ fn over_time(
             };
             *count += 1.0;
             let b = column(until).min(columns);
-            for slot in own.iter_mut().take(b).skip(a + 1) {
-                *slot = (v, 0.0);
+            if b > a + 1 {
+                own[a + 1..b].fill((v, 0.0));
             }
         }
         for (slot, (v, _)) in sums.iter_mut().zip(&own) {
