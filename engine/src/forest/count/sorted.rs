@@ -6,7 +6,7 @@
 use super::super::BinnedRows;
 
 /// Bytes of the rows that wait, of all trees together.
-const WAITING_BYTES: usize = 64 << 20;
+const WAITING_BYTES: usize = 32 << 20;
 
 /// Fewest and most rows of a tree that wait.
 const WAITING_ROWS: (usize, usize) = (1 << 12, 1 << 20);
