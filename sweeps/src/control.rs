@@ -13,7 +13,7 @@
 //! {"command":"add","axes":{"workers":["3","6"],"fraction":["0.05"]}}
 //!                                                       → {"ok":false,"error":"one line"} if it cannot be done
 //! ```
-//! A cell is named by its id, the first digits of it, or its label. Values are written as on a command line.
+//! A cell is named by its id, the first digits of it, its label, or words of it. Values are written as on a command line.
 
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;

@@ -40,6 +40,23 @@ fn two_repeats_go_there_and_back() {
 }
 
 #[test]
+fn a_cell_is_named_by_what_sets_it_apart() {
+    let world = World::new("[axes]\nfraction = [0.1, 0.2]\nworkers = [2]\ntrees = [3, 33]\n");
+    world.sit(&mut Scripted::new(&world.grid));
+    let state = world.state();
+    let label = |typed: &str| state.find("t", typed).map(|cell| cell.label.clone());
+    let first = state.cells()[0].clone();
+    assert_eq!(label(&first.id[..8]).unwrap(), first.label);
+    assert_eq!(label("fraction=0.2 workers=2 trees=3").unwrap(), "fraction=0.2 workers=2 trees=3");
+    assert_eq!(label("trees=33 fraction=0.1").unwrap(), "fraction=0.1 workers=2 trees=33");
+    let refused = |typed: &str| label(typed).unwrap_err().to_string();
+    assert!(refused("trees=3").contains("fits 2 cells"), "a value is not the beginning of another one");
+    for typed in ["trees=4", "trees", "", "workers=2 trees=3 fraction=0.3"] {
+        assert!(refused(typed).contains("has no cell"), "{typed}");
+    }
+}
+
+#[test]
 fn what_is_done_is_not_done_again() {
     let world = World::new(TWO_BY_TWO);
     world.sit(&mut Scripted::new(&world.grid));

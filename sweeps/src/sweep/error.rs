@@ -44,8 +44,8 @@ pub enum SweepError {
         /// The cell as typed.
         cell: String,
     },
-    /// The first digits of a cell that fit several.
-    #[error("'{cell}' fits {count} cells of sweep '{sweep}'; give more of the id")]
+    /// First digits of an id, or words of a label, that fit several cells.
+    #[error("'{cell}' fits {count} cells of sweep '{sweep}'; give more of the id or of the label")]
     AmbiguousCell {
         /// Name of the sweep.
         sweep: String,

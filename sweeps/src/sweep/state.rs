@@ -215,16 +215,21 @@ impl SweepState {
         self.index.get(id).map(|&place| &mut self.cells[place])
     }
 
-    /// The cell a person means by the first digits of its id, or by its label.
+    /// The cell a person means by the first digits of its id, by its label, or by as many words of its label as no other
+    /// cell has (`trees=330`).
     ///
     /// # Errors
     /// [`SweepError::NoSuchCell`] or [`SweepError::AmbiguousCell`].
     pub fn find(&self, sweep: &str, typed: &str) -> Result<&CellRecord, SweepError> {
-        let found: Vec<&CellRecord> = self
-            .cells
-            .iter()
-            .filter(|cell| !typed.is_empty() && (cell.id.starts_with(typed) || cell.label == typed))
-            .collect();
+        if let Some(cell) = self.cells.iter().find(|cell| cell.label == typed) {
+            return Ok(cell);
+        }
+        let words = |cell: &CellRecord| {
+            let has = |word| cell.label.split_whitespace().any(|own| own == word);
+            typed.contains('=') && typed.split_whitespace().all(has)
+        };
+        let found: Vec<&CellRecord> =
+            self.cells.iter().filter(|cell| !typed.is_empty() && (cell.id.starts_with(typed) || words(cell))).collect();
         let (sweep, cell) = (sweep.to_string(), typed.to_string());
         match found[..] {
             [one] => Ok(one),

@@ -39,12 +39,12 @@ enum CtlCommand {
     },
     /// Take a cell out, also while it runs
     Skip {
-        /// Id of the cell, its first digits, or its label
+        /// Id of the cell, its first digits, or words of its label (trees=330)
         cell: String,
     },
     /// Move the queued runs of a cell
     Move {
-        /// Id of the cell, its first digits, or its label
+        /// Id of the cell, its first digits, or words of its label (trees=330)
         cell: String,
         /// New place in the queue, 0 = next
         position: usize,
