@@ -49,6 +49,8 @@ pub enum Axis {
     Folds,
     /// Bytes of histogram one thread may hold.
     HistogramBudget,
+    /// Bytes of binned rows that a worker keeps in memory.
+    RowsInMemory,
     /// Single thread without the dataflow, for a COST line.
     SingleThreadBaseline,
 }
@@ -74,7 +76,7 @@ enum Unit {
 
 impl Axis {
     /// All axes, in the order in which a cell's label names them.
-    pub const ALL: [Axis; 22] = [
+    pub const ALL: [Axis; 23] = [
         Axis::Workers,
         Axis::Cores,
         Axis::Hosts,
@@ -96,6 +98,7 @@ impl Axis {
         Axis::Seed,
         Axis::Folds,
         Axis::HistogramBudget,
+        Axis::RowsInMemory,
         Axis::SingleThreadBaseline,
     ];
 
@@ -123,6 +126,7 @@ impl Axis {
             Axis::Seed => "seed",
             Axis::Folds => "folds",
             Axis::HistogramBudget => "histogram_budget",
+            Axis::RowsInMemory => "rows_in_memory",
             Axis::SingleThreadBaseline => "single_thread_baseline",
         }
     }
@@ -163,9 +167,12 @@ impl Axis {
             Axis::Folds => Unit::Count { least: 0, most: 32 },
             // f64 holds integers exactly up to 2^53; larger seeds cannot be told apart in a grid.
             Axis::MinInstances | Axis::Seed => Unit::Count { least: 0, most: 1 << 53 },
-            Axis::Memory | Axis::DriverMemory | Axis::MinPartition | Axis::MaxPartition | Axis::HistogramBudget => {
-                Unit::Bytes
-            }
+            Axis::Memory
+            | Axis::DriverMemory
+            | Axis::MinPartition
+            | Axis::MaxPartition
+            | Axis::HistogramBudget
+            | Axis::RowsInMemory => Unit::Bytes,
             Axis::Fraction => Unit::Real { least: 0.0, most: 1.0, open: true },
             Axis::MinGain => Unit::Real { least: 0.0, most: f64::MAX, open: false },
             Axis::Data | Axis::HostSet | Axis::Sample | Axis::OnBadFile => Unit::Text,
@@ -287,6 +294,7 @@ impl Axis {
             Axis::Seed => spec.forest.seed = number as u64,
             Axis::Folds => set_folds(spec, number as u32)?,
             Axis::HistogramBudget => spec.topology.histogram_budget = number as u64,
+            Axis::RowsInMemory => spec.topology.rows_in_memory = Some(number as u64),
             Axis::SingleThreadBaseline => spec.topology.single_thread_baseline = number == 1.0,
         }
         Ok(())
@@ -319,6 +327,7 @@ impl Axis {
             Axis::Seed => spec.forest.seed as f64,
             Axis::Folds => spec.cross_validation.as_ref().map_or(0, |cv| cv.folds).into(),
             Axis::HistogramBudget => spec.topology.histogram_budget as f64,
+            Axis::RowsInMemory => spec.topology.rows_in_memory.map_or(f64::INFINITY, |bytes| bytes as f64),
             Axis::SingleThreadBaseline => u32::from(spec.topology.single_thread_baseline).into(),
         };
         AxisValue::Number(number)
@@ -434,6 +443,7 @@ mod tests {
             (Axis::Seed, "7"),
             (Axis::Folds, "5"),
             (Axis::HistogramBudget, "64m"),
+            (Axis::RowsInMemory, "512m"),
             (Axis::SingleThreadBaseline, "true"),
         ];
         assert_eq!(typed.len(), Axis::ALL.len());
