@@ -3,8 +3,12 @@
 use std::process::Command;
 
 fn main() {
-    println!("cargo:rerun-if-changed=../.git/HEAD");
-    println!("cargo:rerun-if-changed=../.git/index");
+    println!("cargo:rerun-if-changed=build.rs");
+    // In a further worktree `.git` is a file: a path that is not there would mean a build each time.
+    if let Some(git) = output("git", &["rev-parse", "--absolute-git-dir"]) {
+        println!("cargo:rerun-if-changed={git}/HEAD");
+        println!("cargo:rerun-if-changed={git}/index");
+    }
     let commit = output("git", &["rev-parse", "HEAD"]).unwrap_or_default();
     let dirty =
         output("git", &["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| !changes.is_empty());
