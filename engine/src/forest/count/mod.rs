@@ -291,7 +291,7 @@ impl Counts {
     /// For `slots` slots with `len` counters together.
     fn new(plan: &Plan, slots: usize, len: usize) -> Self {
         let scalar = plan.across.is_none();
-        let sorted = scalar && (2 * len > FAR_BYTES || plan.wide) && slots <= MOST_SLOTS;
+        let sorted = scalar && 2 * len > FAR_BYTES && slots <= MOST_SLOTS;
         let narrow = if scalar && !sorted { len } else { 0 };
         Counts { wide: vec![0; len], narrow: Aligned::zeros(narrow), weight: 0, sorted: sorted.then(Sorted::default) }
     }

@@ -15,9 +15,6 @@ const BLOCK_BYTES: usize = 640 << 10;
 /// Largest block: 16 K rows, within which a tree's counters are read from a far cache once.
 const MAX_BLOCK_ROWS: usize = 16 << 10;
 
-/// Bytes of a row from which on it is wide.
-const WIDE_ROW: usize = 32;
-
 /// How a pass is counted.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -31,8 +28,6 @@ pub(super) struct Plan {
     pub(super) block_rows: usize,
     /// How counters are found.
     pub(super) adding: Adding,
-    /// Whether rows are so wide that few fit in a near cache beside a tree's counters.
-    pub(super) wide: bool,
 }
 
 /// Which loop adds weights to counters. Counters are slot-major, then class, feature, bin.
@@ -83,9 +78,8 @@ impl Plan {
             (false, _) => Adding::Subset,
         };
         let across = Across::new(shape, grower, pass);
-        let wide = shape.stride() >= WIDE_ROW;
         if across.is_some() {
-            return Plan { tests: Vec::new(), pairs: Vec::new(), across, block_rows: MAX_BLOCK_ROWS, adding, wide };
+            return Plan { tests: Vec::new(), pairs: Vec::new(), across, block_rows: MAX_BLOCK_ROWS, adding };
         }
         let nodes: Vec<Vec<Step>> = pass.trees.iter().map(|t| grower.trees[t.tree as usize].steps()).collect();
         let level = usize::from(pass.level);
@@ -102,7 +96,7 @@ impl Plan {
         }
         let bits = tests.len() + shape.features * plane_depth(shape.bins) + 1 + 8 * shape.stride();
         let block_rows = (BLOCK_BYTES * 8 / bits).clamp(RUN, MAX_BLOCK_ROWS) / RUN * RUN;
-        Plan { tests, pairs, across: None, block_rows, adding, wide }
+        Plan { tests, pairs, across: None, block_rows, adding }
     }
 }
 
