@@ -23,8 +23,12 @@ use crate::event::*;
 
 pub use parts::*;
 
-/// Samples kept for one worker. When they are full every second one goes, so the past gets coarser.
+/// Samples kept for one worker at most. When they are full every second one goes, so the past gets coarser.
 pub const SAMPLES_KEPT: usize = 2048;
+
+/// Samples kept of all workers: with many of them fewer for each, but not fewer than a wide screen has columns.
+const ALL_SAMPLES_KEPT: usize = 1 << 15;
+const FEWEST_SAMPLES_KEPT: usize = 512;
 
 /// What is known of a run after some of its events.
 ///
@@ -290,12 +294,13 @@ impl RunState {
             } => {
                 // The runner samples nobody: a sample without a worker says nothing.
                 let Some(index) = source.worker() else { return };
+                let workers = self.workers.len();
                 let worker = self.workers.entry(index).or_default();
                 worker.peak_rss_bytes = worker.peak_rss_bytes.max(*peak_rss_bytes).max(*rss_bytes);
                 worker.cpu_us = worker.cpu_us.max(*cpu_us);
                 worker.exchanged_bytes = worker.exchanged_bytes.max(*exchanged_bytes);
                 worker.throttled = worker.throttled.max(*throttled);
-                worker.add_sample(Sample {
+                let sample = Sample {
                     elapsed_us: at_us,
                     phase: *phase,
                     rows_per_s: *rows_per_s,
@@ -305,7 +310,8 @@ impl RunState {
                     cpu_us: *cpu_us,
                     exchanged_bytes: *exchanged_bytes,
                     throttled: *throttled,
-                });
+                };
+                worker.add_sample(sample, workers);
             }
             EventKind::WorkerFinished { worker: index, cpu_us, peak_rss_bytes, peak_limited_bytes } => {
                 let worker = self.workers.entry(*index).or_default();
@@ -420,22 +426,24 @@ impl RunState {
 }
 
 impl WorkerState {
-    fn add_sample(&mut self, sample: Sample) {
+    /// Keeps a sample, of one of so many `workers`.
+    fn add_sample(&mut self, sample: Sample, workers: usize) {
         // Nearly always the latest.
         if self.samples.last().is_none_or(|last| last.elapsed_us < sample.elapsed_us) {
             self.samples.push(sample);
-            return self.thin_out();
+            return self.thin_out(workers);
         }
         // A sample seen before takes its own place again.
         match self.samples.binary_search_by_key(&sample.elapsed_us, |earlier| earlier.elapsed_us) {
             Ok(place) => self.samples[place] = sample,
             Err(place) => self.samples.insert(place, sample),
         }
-        self.thin_out();
+        self.thin_out(workers);
     }
 
-    fn thin_out(&mut self) {
-        if self.samples.len() > SAMPLES_KEPT {
+    fn thin_out(&mut self, workers: usize) {
+        let kept = self.samples.len();
+        if kept > FEWEST_SAMPLES_KEPT && (kept > SAMPLES_KEPT || kept * workers > ALL_SAMPLES_KEPT) {
             let mut index = 0;
             self.samples.retain(|_| {
                 index += 1;

@@ -92,6 +92,24 @@ fn topology(spec: &RunSpec) -> (Option<&str>, u32, u32, u32, Option<u64>, bool) 
     )
 }
 
+/// How the topology changes between two runs that follow each other, in a few words: what weighs most of what changes.
+pub fn topology_change(from: &RunSpec, to: &RunSpec) -> Option<String> {
+    if topology(from) == topology(to) {
+        return None;
+    }
+    let (a, b) = (&from.topology, &to.topology);
+    let hosts = |of: &Topology| of.hosts.unwrap_or(1);
+    Some(if a.host_set != b.host_set {
+        "other hosts".into()
+    } else if hosts(a) != hosts(b) {
+        format!("{} to {} hosts", hosts(a), hosts(b))
+    } else if a.workers != b.workers {
+        format!("x{} to x{}", a.workers, b.workers)
+    } else {
+        "other cores or memory".into()
+    })
+}
+
 /// Workers that stop or start between two runs, on any host.
 fn workers_moved(a: &Topology, b: &Topology) -> u64 {
     if a.host_set != b.host_set {

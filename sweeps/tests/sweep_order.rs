@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use fractal_logs::RunSpec;
 use fractal_sweeps::grid::{Axis, AxisValue, Cell, Grid, shipped};
-use fractal_sweeps::order::{Order, OrderReport, spearman};
+use fractal_sweeps::order::{Order, OrderReport, spearman, topology_change};
 use proptest::prelude::*;
 
 /// The passes of `repeats` repeats.
@@ -38,6 +38,24 @@ fn the_flapping_of_the_original_is_counted() {
     let mut executor_outer = server.clone();
     executor_outer.axes.reverse();
     assert_eq!(cost(Order::AsWritten, &executor_outer), (5, 30));
+}
+
+#[test]
+fn a_change_is_told_by_what_weighs_most() {
+    let a = shipped("server").unwrap().unwrap().cells().unwrap().swap_remove(0).spec;
+    let changed = |change: fn(&mut RunSpec)| {
+        let mut b = a.clone();
+        change(&mut b);
+        topology_change(&a, &b)
+    };
+    assert_eq!(changed(|b| b.forest.trees += 1), None);
+    assert_eq!(changed(|b| b.topology.memory = Some(1 << 30)).as_deref(), Some("other cores or memory"));
+    assert_eq!(
+        changed(|b| (b.topology.workers, b.topology.cores) = (3, 9)),
+        Some(format!("x{} to x3", a.topology.workers))
+    );
+    assert_eq!(changed(|b| (b.topology.workers, b.topology.hosts) = (3, Some(2))).as_deref(), Some("1 to 2 hosts"));
+    assert_eq!(changed(|b| b.topology.host_set = Some("other.toml".into())).as_deref(), Some("other hosts"));
 }
 
 #[test]

@@ -130,6 +130,10 @@ fn quick_lines_are_read_as_serde_reads_them() {
     };
     let rates = [0.0, -0.0, 1e300, 5e-324, 390_278.0, 0.1, 1.0 / 3.0, 123_456_789.123_456_79];
     let mut all: Vec<RunEvent> = rates.into_iter().map(|rate| frequent(rate, Some(3))).collect();
+    // All lengths of whole numbers and fractions.
+    all.extend(
+        (0..2_000).map(|i| frequent(dice(i, 10u64.pow(i as u32 % 16)) as f64 / 10f64.powi(i as i32 / 16 % 18), None)),
+    );
     all.push(frequent(1.0, None));
     all.extend(events(SMALL));
     let (_folder, path) = journal(&all);

@@ -34,8 +34,9 @@ pub struct Scorer {
     thresholds: Thresholds,
     tests: Vec<(u8, u8)>,
     trees: Vec<ScoredTree>,
-    /// For each group of 16 classes, for four trees at a time, the votes at the end of each path.
-    tables: Vec<Vec<Box<[[Votes; 128]; 4]>>>,
+    /// For each group of 16 classes, for four trees at a time, the votes at the end of each path: of 7 bits at most, but with
+    /// a place for each byte none has to be checked.
+    tables: Vec<Vec<Box<[[Votes; 256]; 4]>>>,
     block: Block,
     /// Registers of all trees' programs, [`RUN_WORDS`] each.
     registers: Aligned<u64>,
@@ -80,7 +81,7 @@ impl Scorer {
         }
         let tables = (0..groups).map(|group| {
             let four = |trees: &[ScoredTree]| {
-                let mut tables = Box::new([[Votes::default(); 128]; 4]);
+                let mut tables = Box::new([[Votes::default(); 256]; 4]);
                 for (table, tree) in tables.iter_mut().zip(trees) {
                     // Rows that walk on vote where they end up.
                     if tree.steps_below == 0 {

@@ -118,7 +118,7 @@ pub struct WorkerState {
     pub allowed_cpus: Option<u32>,
     /// Instruction set its kernels use.
     pub instruction_set: Option<String>,
-    /// Its pulse, by time; at most [`SAMPLES_KEPT`], older ones sparser.
+    /// Its pulse, by time; at most [`SAMPLES_KEPT`](super::SAMPLES_KEPT), older ones sparser.
     pub samples: Vec<Sample>,
     /// Highest resident bytes it reported.
     pub peak_rss_bytes: u64,

@@ -19,7 +19,7 @@ use super::parse::quick;
 /// Events between two entries of the table.
 const STEP: usize = 256;
 /// States kept: memory is bounded by so many, whatever the journal's length.
-const KEYFRAMES: u64 = 24;
+const KEYFRAMES: u64 = 48;
 /// Bytes of the journal between two of them at least, by the bytes of a state: so the index stays small beside its journal.
 const PER_STATE: u64 = 4;
 /// Bytes read at a time.
@@ -191,8 +191,8 @@ impl Indexed {
             scope.spawn(move || decode_all(file, path, from, &to));
             for portion in portions {
                 let portion = portion?;
-                for (end, event) in portion.events {
-                    self.take(end, &event);
+                for (end, event) in &portion.events {
+                    self.take(*end, event);
                 }
                 self.end = portion.end;
                 add(&mut self.skipped, portion.skipped);
@@ -334,16 +334,12 @@ impl Indexed {
         let stop = self.table.get(last_block).map_or(self.end, |entry| entry.0);
         while position < stop {
             let size = (stop - position).min(CHUNK as u64);
-            let mut bytes = vec![0; size as usize];
-            if file.seek(SeekFrom::Start(position)).and_then(|_| file.read_exact(&mut bytes)).is_err() {
-                return;
-            }
-            let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |last| last + 1);
-            if whole == 0 {
-                return;
-            }
+            let mut bytes = Vec::with_capacity(size as usize);
+            let read =
+                file.seek(SeekFrom::Start(position)).and_then(|_| (&mut file).take(size).read_to_end(&mut bytes));
+            let Some(last) = read.ok().and_then(|_| memchr::memrchr(b'\n', &bytes)) else { return };
             let mut skipped = Skipped::default();
-            for line in bytes[..whole].split_inclusive(|&b| b == b'\n') {
+            for line in lines(&bytes) {
                 // Lines before the range are counted; those that give no event were not.
                 if index >= range.end {
                     return;
@@ -354,7 +350,7 @@ impl Indexed {
                 }
                 index += 1;
             }
-            position += whole as u64;
+            position += last as u64 + 1;
         }
     }
 
@@ -429,13 +425,16 @@ fn check(line: &[u8], path: &Path) -> Result<(), Error> {
     header.map(|_| ()).map_err(|error| bad(format!("its header is incomplete ({error})")))
 }
 
+/// The whole lines of some bytes.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut from = 0;
+    memchr::memchr_iter(b'\n', bytes).map(move |end| &bytes[std::mem::replace(&mut from, end + 1)..=end])
+}
+
 /// Decodes the whole lines of some bytes that stand at `position`.
 fn portion(bytes: &[u8], position: u64) -> Portion {
     let mut portion = Portion { events: Vec::new(), end: position, skipped: Skipped::default() };
-    for line in bytes.split_inclusive(|&b| b == b'\n') {
-        if line.last() != Some(&b'\n') {
-            break;
-        }
+    for line in lines(bytes) {
         portion.end += line.len() as u64;
         if let Some(event) = decode(line, &mut portion.skipped) {
             portion.events.push((portion.end, event));

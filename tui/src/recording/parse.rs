@@ -57,40 +57,41 @@ struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    fn word(&mut self, word: &[u8]) -> Option<()> {
-        self.rest = self.rest.strip_prefix(word)?;
-        Some(())
+    /// Words have a known length, so that comparing them takes an instruction or two.
+    fn word<const N: usize>(&mut self, word: &[u8; N]) -> Option<()> {
+        let (first, rest) = self.rest.split_first_chunk::<N>()?;
+        self.rest = rest;
+        (first == word).then_some(())
     }
 
     fn number(&mut self) -> Option<u64> {
-        let digits = self.rest.iter().take_while(|b| b.is_ascii_digit()).count();
+        let (value, digits) = digits(self.rest);
         // JSON has no leading zeros; 20 digits may not fit.
         if digits == 0 || digits > 19 || (digits > 1 && self.rest[0] == b'0') {
             return None;
         }
-        let value = self.rest[..digits].iter().fold(0u64, |value, digit| value * 10 + u64::from(digit - b'0'));
         self.rest = &self.rest[digits..];
         // A fraction or an exponent makes it another kind of number.
         (!matches!(self.rest.first(), Some(b'.' | b'e' | b'E'))).then_some(value)
     }
 
-    fn field(&mut self, name: &[u8]) -> Option<u64> {
+    fn field<const N: usize>(&mut self, name: &[u8; N]) -> Option<u64> {
         self.word(name)?;
         self.number()
     }
 
-    fn small(&mut self, name: &[u8]) -> Option<u32> {
+    fn small<const N: usize>(&mut self, name: &[u8; N]) -> Option<u32> {
         u32::try_from(self.field(name)?).ok()
     }
 
     /// One of some words.
-    fn named<T: Copy>(&mut self, field: &[u8], all: &[T], name: fn(T) -> &'static str) -> Option<T> {
+    fn named<T: Copy, const N: usize>(&mut self, field: &[u8; N], all: &[T], name: fn(T) -> &'static str) -> Option<T> {
         self.word(field)?;
         let word = self.until_quote()?;
         all.iter().copied().find(|&one| name(one).as_bytes() == word)
     }
 
-    fn optional(&mut self, name: &[u8]) -> Option<Option<u64>> {
+    fn optional<const N: usize>(&mut self, name: &[u8; N]) -> Option<Option<u64>> {
         self.word(name)?;
         match self.rest.strip_prefix(b"null") {
             Some(rest) => {
@@ -101,11 +102,14 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn real(&mut self, name: &[u8]) -> Option<f64> {
+    fn real<const N: usize>(&mut self, name: &[u8; N]) -> Option<f64> {
         self.word(name)?;
         let length = self.rest.iter().position(|b| matches!(b, b',' | b'}'))?;
         let (text, rest) = self.rest.split_at(length);
         self.rest = rest;
+        if let Some(value) = decimal(text) {
+            return Some(value);
+        }
         if text == b"null" {
             return Some(f64::NAN);
         }
@@ -122,7 +126,45 @@ impl<'a> Cursor<'a> {
         Some(text)
     }
 
+    /// `w0` and `w0t1`; the runner writes none of the frequent events.
     fn source(&mut self) -> Option<Source> {
-        std::str::from_utf8(self.until_quote()?).ok()?.parse().ok()
+        self.word(b"w")?;
+        let worker = u32::try_from(self.number()?).ok()?;
+        let source = match self.rest.strip_prefix(b"t") {
+            None => Source::Worker(worker),
+            Some(rest) => {
+                self.rest = rest;
+                Source::Thread { worker, thread: u32::try_from(self.number()?).ok()? }
+            }
+        };
+        self.word(b"\"")?;
+        Some(source)
     }
+}
+
+/// The number that the leading digits make, and how many they are; with 20 or more the number has no meaning.
+fn digits(text: &[u8]) -> (u64, usize) {
+    let mut value = 0u64;
+    for (i, byte) in text.iter().enumerate() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return (value, i);
+        }
+        value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
+    }
+    (value, text.len())
+}
+
+/// A number such as `2400000.5` of at most 15 digits. Then digits and power of ten are both exact in an f64, and their
+/// quotient is rounded once, as it should be (Clinger, PLDI 1990).
+fn decimal(text: &[u8]) -> Option<f64> {
+    const POWERS: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+    let (whole, before) = digits(text);
+    if before == 0 || text.len() > 16 || (before > 1 && text[0] == b'0') {
+        return None;
+    }
+    let Some(fraction) = text.get(before + 1..) else { return (before < 16).then_some(whole as f64) };
+    let (part, after) = digits(fraction);
+    let plain = text[before] == b'.' && after > 0 && after == fraction.len();
+    plain.then(|| (whole as f64 * POWERS[after] + part as f64) / POWERS[after])
 }

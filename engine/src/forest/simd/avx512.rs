@@ -347,10 +347,10 @@ pub(super) fn winners(sums: &[Votes; SCORE_ROWS], out: &mut [u8; SCORE_ROWS]) {
 
 /// With intrinsics, because the compiler would gather and scatter.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
-pub(super) fn vote(places: &[[u8; SCORE_ROWS]; 4], votes: &[[Votes; 128]; 4], sums: &mut [Votes; SCORE_ROWS]) {
+pub(super) fn vote(places: &[[u8; SCORE_ROWS]; 4], votes: &[[Votes; 256]; 4], sums: &mut [Votes; SCORE_ROWS]) {
     for (i, sums) in sums.iter_mut().enumerate() {
         let of = |tree: usize| {
-            let votes = &votes[tree][usize::from(places[tree][i] & 127)];
+            let votes = &votes[tree][usize::from(places[tree][i])];
             // SAFETY: 64 aligned bytes are read from 64.
             unsafe { _mm512_load_si512(votes.0.as_ptr().cast()) }
         };

@@ -139,7 +139,7 @@ pub(super) fn operand<'a>(operand: Operand, tests: &'a [u64], stride: usize, reg
 }
 
 /// Rows that are scored at once.
-pub(super) const SCORE_ROWS: usize = 128;
+pub(super) const SCORE_ROWS: usize = 256;
 
 /// Votes of a leaf for 16 classes, or their sums.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -282,7 +282,7 @@ kernels! {
     fn places(path: &[&Bitmap], word: usize, out: &mut [u8; SCORE_ROWS]);
 
     /// Adds to the sums of each row the votes at its place in each of 4 trees.
-    fn vote(places: &[[u8; SCORE_ROWS]; 4], votes: &[[Votes; 128]; 4], sums: &mut [Votes; SCORE_ROWS]);
+    fn vote(places: &[[u8; SCORE_ROWS]; 4], votes: &[[Votes; 256]; 4], sums: &mut [Votes; SCORE_ROWS]);
 
     /// The class with the most votes, the lowest among equals.
     fn winners(sums: &[Votes; SCORE_ROWS], out: &mut [u8; SCORE_ROWS]);

@@ -313,7 +313,7 @@ pub(in crate::forest) fn widen(narrow: &mut [u16], wide: &mut [u32]) {
 pub(in crate::forest) fn places(path: &[&Bitmap], word: usize, out: &mut [u8; SCORE_ROWS]) {
     let mut places = [0u64; SCORE_ROWS / 8];
     for (j, bitmap) in path.iter().enumerate() {
-        let words: &[u64; SCORE_ROWS / 64] = bitmap[word..][..SCORE_ROWS / 64].try_into().expect("128 rows");
+        let words: &[u64; SCORE_ROWS / 64] = bitmap[word..][..SCORE_ROWS / 64].try_into().expect("whole words");
         for (i, place) in places.iter_mut().enumerate() {
             let byte = words[i / 8] >> (8 * (i % 8)) & 0xff;
             // Bit k of the byte comes to byte k, at some bit; adding 127 moves it to the uppermost.
@@ -329,11 +329,11 @@ pub(in crate::forest) fn places(path: &[&Bitmap], word: usize, out: &mut [u8; SC
 #[inline(always)]
 pub(in crate::forest) fn vote(
     places: &[[u8; SCORE_ROWS]; 4],
-    votes: &[[Votes; 128]; 4],
+    votes: &[[Votes; 256]; 4],
     sums: &mut [Votes; SCORE_ROWS],
 ) {
     for (i, sums) in sums.iter_mut().enumerate() {
-        let of = |tree: usize| &votes[tree][usize::from(places[tree][i] & 127)].0;
+        let of = |tree: usize| &votes[tree][usize::from(places[tree][i])].0;
         let (a, b, c, d) = (of(0), of(1), of(2), of(3));
         for class in 0..16 {
             sums.0[class] = sums.0[class]

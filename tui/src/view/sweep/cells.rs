@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fractal_logs::RunSpec;
 use fractal_sweeps::analysis::{Finding, Measured, Severity};
 use fractal_sweeps::grid::{Axis, AxisValue};
-use fractal_sweeps::order::OrderReport;
+use fractal_sweeps::order::{self, OrderReport};
 use fractal_sweeps::sweep::{CellLine, RunEnd, SweepState, SweepStatus};
 
 /// What the matrix shows of each cell.
@@ -341,14 +341,9 @@ impl Cells {
         self.cells.iter().position(|cell| cell.place == place)
     }
 
-    /// Whether two cells run on workers of another number or shape; how, in words.
+    /// How the topology changes from one cell to another.
     pub(super) fn topology_change(&self, from: &str, to: &str) -> Option<String> {
-        let (a, b) = (self.specs.get(from)?, self.specs.get(to)?);
-        let shape = |spec: &RunSpec| (spec.topology.workers, spec.topology.cores, spec.topology.memory);
-        (shape(a) != shape(b)).then(|| match a.topology.workers == b.topology.workers {
-            true => "other cores or memory".to_string(),
-            false => format!("x{} to x{}", a.topology.workers, b.topology.workers),
-        })
+        order::topology_change(self.specs.get(from)?, self.specs.get(to)?)
     }
 
     /// (of the queue, of the same runs in the order as written).

@@ -395,3 +395,16 @@ fn clock(at_ms: u64, offset_s: i32) -> String {
     let s = (at_ms as i64 / 1000 + i64::from(offset_s)).rem_euclid(86_400);
     format!("{:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::clock;
+
+    #[test]
+    fn times_are_those_of_the_clock_on_the_wall() {
+        let at_ms = 1_763_900_642_000; // 12:24:02 UTC
+        assert_eq!(clock(at_ms, 0), "12:24:02");
+        assert_eq!(clock(at_ms, 2 * 3600), "14:24:02");
+        assert_eq!(clock(at_ms, -(12 * 3600 + 1800)), "23:54:02");
+    }
+}
