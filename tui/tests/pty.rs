@@ -348,6 +348,14 @@ fn runner() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_fractal-tui")).with_file_name("fractal-run")
 }
 
+/// When the latest event of a sweep happened, on clocks that are `offset_s` ahead of UTC.
+fn local_time_of_the_latest(journal: &Path, offset_s: u64) -> String {
+    let text = std::fs::read_to_string(journal).unwrap();
+    let latest: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    let s = latest["at_ms"].as_u64().unwrap() / 1000 + offset_s;
+    format!("{:02}:{:02}:{:02}", s / 3600 % 24, s / 60 % 60, s % 60)
+}
+
 /// The whole life of a sweep, as a new user sees it: one key starts it, its runs open by themselves, it is paused, the
 /// viewer quits and the sweep stays, another viewer finds it, resumes and ends it.
 #[test]
@@ -375,8 +383,13 @@ fn one_key_runs_the_smoke_sweep_and_no_viewer_ends_it_by_leaving() {
     screen.is_clean();
     let left = status();
     assert_eq!((&left["running"], &left["paused"]), (&true.into(), &true.into()), "{left}");
-    let mut screen = Screen::start(folder.path(), &["smoke"], &[]);
+    let mut screen = Screen::start(folder.path(), &["smoke"], &[("TZ", "Asia/Kolkata")]);
     screen.until("the paused sweep", |text| text.contains("paused"));
+    if Path::new("/usr/share/zoneinfo/Asia/Kolkata").exists() {
+        screen.shows(&local_time_of_the_latest(&folder.path().join("runs/smoke/sweep.jsonl"), 19_800));
+    } else {
+        println!("skipped: local times (no time zones in /usr/share/zoneinfo)");
+    }
     screen.press("C");
     screen.shows("Sure?");
     screen.press("smoke\r");
@@ -384,6 +397,38 @@ fn one_key_runs_the_smoke_sweep_and_no_viewer_ends_it_by_leaving() {
     screen.press("q");
     assert_eq!(screen.end(), 0);
     assert_eq!(status()["running"], false);
+}
+
+/// The form, from the first key to the end of what it started: filled in, run dry, started, watched, left.
+#[test]
+fn a_sweep_is_planned_and_started_from_the_form() {
+    let runner = runner();
+    if !runner.exists() {
+        println!("skipped: {} is not built (cargo build --workspace --bins)", runner.display());
+        return;
+    }
+    let folder = folder();
+    let mut screen = Screen::start(folder.path(), &[], &[]);
+    screen.shows("Nothing has been run here yet");
+    screen.press("a");
+    screen.shows("New sweep");
+    screen.press("-form");
+    screen.shows("smoke-form");
+    screen.press("\r");
+    screen.shows("Enter START");
+    screen.press("\r");
+    // The grid fills; a cell opens its latest run.
+    screen.shows("Events of the sweep");
+    screen.until("a finished cell", |text| text.contains("✔"));
+    screen.press("\r");
+    screen.shows("Phases and levels");
+    screen.press("q");
+    assert_eq!(screen.end(), 0);
+    screen.is_clean();
+    let mut wait = std::process::Command::new(&runner);
+    wait.args(["wait", "smoke-form"]).current_dir(folder.path());
+    wait.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    assert!(wait.status().unwrap().success(), "the sweep goes on to its end without a viewer");
 }
 
 #[test]

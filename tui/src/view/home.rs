@@ -29,7 +29,7 @@ pub enum Action {
 /// The keys of this screen.
 pub const KEYS: &[Binding] = bindings! {
     "store.open" ["enter"] List(List::Open), "open", "open the run or sweep";
-    "store.smoke" ["s"] Home(Action::Smoke), "smoke sweep", "start the smoke sweep: a minute, on generated data", acting;
+    "store.smoke" ["s"] Home(Action::Smoke), "smoke sweep", "start the smoke sweep: eight small runs on generated data", acting;
     "store.sample" ["d"] Home(Action::Sample), "demo replay", "replay a recorded run that comes with the program";
     "store.new" ["a"] Home(Action::New), "new sweep", "a new sweep: fill in its form", acting;
     "store.mark" ["space"] List(List::Mark), "mark", "mark as A, then B";
@@ -350,7 +350,7 @@ fn first_steps(frame: &mut Frame<'_>, area: Rect, app: &App) {
         vec![
             ("Nothing has been run here yet.", true),
             ("", false),
-            ("Enter  runs the smoke sweep: a minute, on generated data", false),
+            ("Enter  runs the smoke sweep: eight small runs on generated data", false),
             ("    d  replays a recorded run that comes with the program", false),
             ("    a  plans a sweep of your own", false),
             ("    ?  shows what every key does", false),
