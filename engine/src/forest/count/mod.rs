@@ -4,9 +4,11 @@
 //! it sends right; they are made once and serve all trees. Then, tree by tree and 512 rows at a time: a row's path is a
 //! choice among these bitmaps, so a few instructions find the paths of all rows; rows that are in no counted node or
 //! that the tree did not draw are dropped; the others add their weight to one counter for each feature. Nothing is kept
-//! per row and tree between passes. The first two levels are counted with a vector lane for each tree ([`across`]).
+//! per row and tree between passes. The first two levels are counted with a vector lane for each tree ([`across`]), and
+//! the two after them as well where vectors have masks ([`masked`]).
 
 mod across;
+mod masked;
 mod naive;
 mod plan;
 mod sorted;
@@ -21,7 +23,7 @@ use super::grower::{Grower, Pass, PassTree};
 use super::histogram::LevelHistogram;
 use super::simd::{self, Aligned, CHUNK, RUN, RUN_WORDS, WORDS};
 use super::{BinnedRows, InstructionSet, Shape};
-use plan::{Adding, Landing, PairPlan, Plan, TreePlan};
+use plan::{Adding, Landing, PairPlan, Plan, TreeLanes, TreePlan};
 use sorted::{MOST_SLOTS, Sorted, waiting_rows};
 
 /// Rows of one thread before its 32-bit counters could overflow.
@@ -84,7 +86,7 @@ impl Counter {
 
     /// The same a part at a time, for rows that are not all in memory.
     pub fn start<'a>(&'a mut self, grower: &'a Grower, pass: &'a Pass) -> Counting<'a> {
-        let plan = Plan::new(self.shape, grower, pass);
+        let plan = Plan::new(self.shape, self.set, grower, pass);
         let len = |tree: &PassTree| tree.slots.len() * pass.slot_counters(self.shape);
         let counts = |tree: &PassTree| Counts::new(&plan, tree.slots.len(), len(tree));
         let counts = pass.trees.iter().map(counts).collect();
@@ -104,9 +106,12 @@ impl Counter {
     ) {
         let params = grower.params();
         let folds = FoldSpec { seed: params.seed, folds: params.folds };
-        if let Some(across) = &mut plan.across {
+        if let Some(lanes) = &mut plan.lanes {
             self.block.load_runs(folds, part, start, n);
-            across.count(self.set, params.seed, &self.block, part, start);
+            match lanes {
+                TreeLanes::Across(across) => across.count(self.set, params.seed, &self.block, part, start),
+                TreeLanes::Masked(masked) => masked.count(self.set, params.seed, &self.block, part, start),
+            }
             return;
         }
         self.block.load(self.set, self.shape, folds, &plan.tests, part, start, n);
@@ -262,8 +267,10 @@ impl Counting<'_> {
 }
 
 fn finish(set: InstructionSet, plan: &mut Plan, grower: &Grower, pass: &Pass, counts: &mut [Counts]) {
-    if let Some(across) = &mut plan.across {
-        across.finish(set, grower, pass, counts);
+    match &mut plan.lanes {
+        Some(TreeLanes::Across(across)) => across.finish(set, grower, pass, counts),
+        Some(TreeLanes::Masked(masked)) => masked.finish(set, grower, pass, counts),
+        None => {}
     }
     counts.iter_mut().for_each(|counts| counts.widen(set));
 }
@@ -290,7 +297,7 @@ struct Counts {
 impl Counts {
     /// For `slots` slots with `len` counters together.
     fn new(plan: &Plan, slots: usize, len: usize) -> Self {
-        let scalar = plan.across.is_none();
+        let scalar = plan.lanes.is_none();
         let sorted = scalar && 2 * len > FAR_BYTES && slots <= MOST_SLOTS;
         let narrow = if scalar && !sorted { len } else { 0 };
         Counts { wide: vec![0; len], narrow: Aligned::zeros(narrow), weight: 0, sorted: sorted.then(Sorted::default) }

@@ -6,8 +6,9 @@ use super::super::block::plane_depth;
 use super::super::grower::{Grower, Pass, PassTree};
 use super::super::paths::{ACTIVE_LEVELS, End, PATH_LEVELS, Paths, Step, choose_levels};
 use super::super::simd::{Descent, NO_SLOT, RUN};
-use super::super::{Shape, TreeSpec};
+use super::super::{InstructionSet, Shape, TreeSpec};
 use super::across::Across;
+use super::masked::Masked;
 
 /// Bytes of a block's rows, bit planes and bitmaps: more than half of a second-level cache.
 const BLOCK_BYTES: usize = 640 << 10;
@@ -22,12 +23,21 @@ pub(super) struct Plan {
     pub(super) tests: Vec<(u8, u8)>,
     /// Trees that share draws, in the order of the pass.
     pub(super) pairs: Vec<PairPlan>,
-    /// The first levels, counted with a vector lane for each tree, if that pays.
-    pub(super) across: Option<Across>,
+    /// How the upper levels are counted with a vector lane for each tree, if that pays.
+    pub(super) lanes: Option<TreeLanes>,
     /// Rows of a block, a multiple of [`RUN`].
     pub(super) block_rows: usize,
     /// How counters are found.
     pub(super) adding: Adding,
+}
+
+/// A vector lane for each tree.
+#[derive(Debug)]
+pub(super) enum TreeLanes {
+    /// The first two levels.
+    Across(Across),
+    /// The two after them.
+    Masked(Masked),
 }
 
 /// Which loop adds weights to counters. Counters are slot-major, then class, feature, bin.
@@ -71,15 +81,16 @@ pub(super) enum Landing {
 }
 
 impl Plan {
-    pub(super) fn new(shape: Shape, grower: &Grower, pass: &Pass) -> Self {
+    pub(super) fn new(shape: Shape, set: InstructionSet, grower: &Grower, pass: &Pass) -> Self {
         let adding = match (pass.all_features, shape) {
             (true, Shape { features: 7, bins: 32, .. }) => Adding::SevenBy32,
             (true, _) => Adding::AllFeatures,
             (false, _) => Adding::Subset,
         };
-        let across = Across::new(shape, grower, pass);
-        if across.is_some() {
-            return Plan { tests: Vec::new(), pairs: Vec::new(), across, block_rows: MAX_BLOCK_ROWS, adding };
+        let across = Across::new(shape, grower, pass).map(TreeLanes::Across);
+        let lanes = across.or_else(|| Masked::new(shape, set, grower, pass).map(TreeLanes::Masked));
+        if lanes.is_some() {
+            return Plan { tests: Vec::new(), pairs: Vec::new(), lanes, block_rows: MAX_BLOCK_ROWS, adding };
         }
         let nodes: Vec<Vec<Step>> = pass.trees.iter().map(|t| grower.trees[t.tree as usize].steps()).collect();
         let level = usize::from(pass.level);
@@ -96,12 +107,12 @@ impl Plan {
         }
         let bits = tests.len() + shape.features * plane_depth(shape.bins) + 1 + 8 * shape.stride();
         let block_rows = (BLOCK_BYTES * 8 / bits).clamp(RUN, MAX_BLOCK_ROWS) / RUN * RUN;
-        Plan { tests, pairs, across: None, block_rows, adding }
+        Plan { tests, pairs, lanes: None, block_rows, adding }
     }
 }
 
 /// Whether at most one child of each node is counted.
-fn one_child(tree: &PassTree) -> bool {
+pub(super) fn one_child(tree: &PassTree) -> bool {
     !tree.slots.windows(2).any(|w| w[0].node >> 1 == w[1].node >> 1)
 }
 

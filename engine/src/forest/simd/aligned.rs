@@ -16,6 +16,8 @@ struct Line([u8; 64]);
 pub(in crate::forest) unsafe trait Number: Copy {}
 
 // SAFETY: plain numbers.
+unsafe impl Number for u8 {}
+// SAFETY: plain numbers.
 unsafe impl Number for u16 {}
 // SAFETY: plain numbers.
 unsafe impl Number for u32 {}

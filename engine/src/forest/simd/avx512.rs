@@ -3,7 +3,8 @@
 use std::arch::x86_64::*;
 
 use super::{
-    Aligned, Bitmap, CHUNK, Descent, LANE_ROWS, LANES, Lanes, Mux, RUN_WORDS, SCORE_ROWS, Votes, WORDS, operand, plain,
+    Aligned, BYTE_LANES, Bitmap, ByteCounters, ByteLanes, CHUNK, Descent, LANE_ROWS, LANES, Lanes, Mux, RUN_WORDS,
+    SCORE_ROWS, Votes, WALK_LEVELS, WORDS, Walk, operand, plain,
 };
 use crate::forest::SKIPPED;
 use crate::forest::bagging::{POISSON, PairKey};
@@ -24,6 +25,7 @@ from_plain! {
     fn lane_add(width: usize, weights: &[u16], places: &[u16], tables: &mut [Aligned<u16>]);
     fn add_7x32(entries: &[u32], rows: &[[u8; 8]], slots: &[u32; 128], table: &mut [[u16; 224]]) -> u32;
     fn widen(narrow: &mut [u16], wide: &mut [u32]);
+    fn widen_bytes(narrow: &mut [u8], wide: &mut [u32]);
     fn descend(
         descent: &Descent,
         entries: &[u32],
@@ -320,6 +322,165 @@ pub(super) fn lane_places(rows: &[u8], stride: usize, bins: u16, skipped: u16, o
     }
     if whole < rows.len() {
         plain::lane_places(&rows[whole..], stride, bins, skipped, &mut out[whole / 8..]);
+    }
+}
+
+/// The weights of 32 draws.
+#[target_feature(enable = "avx512f,avx512bw")]
+fn weights_of(draws: __m512i) -> __m256i {
+    let one = _mm512_set1_epi16(1);
+    let mut sum = _mm512_setzero_si512();
+    for t in POISSON {
+        sum = _mm512_mask_add_epi16(sum, _mm512_cmpge_epu16_mask(draws, _mm512_set1_epi16(t as i16)), sum, one);
+    }
+    _mm512_cvtepi16_epi8(sum)
+}
+
+/// As [`PairKey::draws`], of 16 rows and keys.
+#[target_feature(enable = "avx512f")]
+fn draws_of(row: __m512i, a: __m512i, b: __m512i) -> __m512i {
+    let m1 = _mm512_set1_epi32(0x7feb_352d);
+    let m2 = _mm512_set1_epi32(0x846c_a68bu32 as i32);
+    let x = _mm512_mullo_epi32(_mm512_xor_si512(row, a), m1);
+    let x = _mm512_xor_si512(x, _mm512_srli_epi32::<15>(x));
+    let x = _mm512_mullo_epi32(_mm512_xor_si512(x, b), m2);
+    _mm512_xor_si512(x, _mm512_srli_epi32::<16>(x))
+}
+
+#[target_feature(enable = "avx512f")]
+fn sixteen(numbers: &[u32; 16]) -> __m512i {
+    // SAFETY: 64 bytes are read from 64.
+    unsafe { _mm512_loadu_si512(numbers.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) fn byte_weights(lanes: &ByteLanes, first: u32, out: &mut [[u8; BYTE_LANES]]) {
+    let (a, b) = (lanes.a.as_chunks::<16>().0, lanes.b.as_chunks::<16>().0);
+    /// Pairs of the second half that are worked on for four rows at once.
+    const FEW: usize = 4;
+    let few = lanes.pairs > 16 && lanes.pairs <= 16 + FEW;
+    for half in 0..if lanes.pairs > 16 + FEW { 2 } else { 1 } {
+        let (a, b) = (sixteen(&a[half]), sixteen(&b[half]));
+        let mut row = _mm512_set1_epi32(first as i32);
+        for weights in out.iter_mut() {
+            let sums = weights_of(draws_of(row, a, b));
+            row = _mm512_add_epi32(row, _mm512_set1_epi32(1));
+            let weights = &mut weights.as_chunks_mut::<32>().0[half];
+            // SAFETY: 32 bytes are written to 32.
+            unsafe { _mm256_storeu_si256(weights.as_mut_ptr().cast(), sums) };
+        }
+    }
+    if !few {
+        return;
+    }
+    let four = |keys: &[u32; 16]| sixteen(&std::array::from_fn(|i| keys[i % FEW]));
+    let (a, b) = (four(&a[1]), four(&b[1]));
+    let mut row = sixteen(&std::array::from_fn(|i| first.wrapping_add((i / FEW) as u32)));
+    for four_rows in out.as_chunks_mut::<4>().0 {
+        let sums = weights_of(draws_of(row, a, b));
+        row = _mm512_add_epi32(row, _mm512_set1_epi32(4));
+        let sums = [
+            _mm256_extract_epi64::<0>(sums),
+            _mm256_extract_epi64::<1>(sums),
+            _mm256_extract_epi64::<2>(sums),
+            _mm256_extract_epi64::<3>(sums),
+        ];
+        for (weights, sums) in four_rows.iter_mut().zip(sums) {
+            weights[32..32 + 2 * FEW].copy_from_slice(&sums.to_le_bytes());
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) fn walk(walk: &Walk, rows: &[[u8; 8]], out: &mut [u64]) {
+    match walk.levels {
+        1 => walk_levels::<1>(walk, rows, out),
+        2 => walk_levels::<2>(walk, rows, out),
+        _ => walk_levels::<WALK_LEVELS>(walk, rows, out),
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
+fn walk_levels<const LEVELS: usize>(walk: &Walk, rows: &[[u8; 8]], out: &mut [u64]) {
+    // SAFETY: 64 bytes are read from 64.
+    let load = |bytes: &[u8; BYTE_LANES]| unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
+    for (row, masks) in rows.iter().zip(out.chunks_exact_mut(1 << (LEVELS - 1))) {
+        let row = _mm512_set1_epi64(i64::from_le_bytes(*row));
+        let mut decisions = [0u64; LEVELS];
+        for level in 0..LEVELS {
+            let nodes = 1 << level;
+            let mut feature = [_mm512_setzero_si512(); 1 << (WALK_LEVELS - 1)];
+            let mut bin = feature;
+            for node in 0..nodes {
+                feature[node] = load(&walk.feature[nodes + node]);
+                bin[node] = load(&walk.bin[nodes + node]);
+            }
+            // Each lane takes its own of the level's nodes: they are halved by one decision after the other, the last first.
+            for (above, &mask) in decisions[..level].iter().enumerate().rev() {
+                for node in 0..1 << above {
+                    feature[node] = _mm512_mask_blend_epi8(mask, feature[2 * node], feature[2 * node + 1]);
+                    bin[node] = _mm512_mask_blend_epi8(mask, bin[2 * node], bin[2 * node + 1]);
+                }
+            }
+            decisions[level] = _mm512_cmpgt_epu8_mask(_mm512_shuffle_epi8(row, feature[0]), bin[0]);
+        }
+        for (slot, mask) in masks.iter_mut().enumerate() {
+            *mask = walk.counted[slot] & !(walk.right[slot] ^ decisions[LEVELS - 1]);
+            for (level, &decision) in decisions[..LEVELS - 1].iter().enumerate() {
+                let right = slot >> (LEVELS - 2 - level) & 1 == 1;
+                *mask &= if right { decision } else { !decision };
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) fn masked_add(
+    slots: usize,
+    weights: &[[u8; BYTE_LANES]],
+    masks: &[u64],
+    places: &[u16],
+    counters: &mut [ByteCounters],
+) {
+    for (counters, places) in counters.iter_mut().zip(places.chunks(LANE_ROWS)) {
+        match slots {
+            1 => masked_add_slots::<1>(weights, masks, places, counters),
+            2 => masked_add_slots::<2>(weights, masks, places, counters),
+            4 => masked_add_slots::<4>(weights, masks, places, counters),
+            _ => return plain::masked_add(slots, weights, masks, places, std::slice::from_mut(counters)),
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
+fn masked_add_slots<const SLOTS: usize>(
+    weights: &[[u8; BYTE_LANES]],
+    masks: &[u64],
+    places: &[u16],
+    counters: &mut ByteCounters,
+) {
+    let narrow = counters.narrow.as_chunks_mut::<BYTE_LANES>().0.as_chunks_mut::<SLOTS>().0;
+    let wide = counters.wide.as_chunks_mut::<BYTE_LANES>().0.as_chunks_mut::<SLOTS>().0;
+    for ((weights, masks), &place) in weights.iter().zip(masks.as_chunks::<SLOTS>().0).zip(places) {
+        // SAFETY: 64 bytes are read from 64.
+        let weights = unsafe { _mm512_loadu_si512(weights.as_ptr().cast()) };
+        let counters = &mut narrow[usize::from(place)];
+        // Bytes that have their highest bit.
+        let mut full = 0;
+        for (counters, &mask) in counters.iter_mut().zip(masks) {
+            let at = counters.as_mut_ptr();
+            // SAFETY: 64 bytes are read from and written to 64.
+            let sum = unsafe {
+                let before = _mm512_loadu_si512(at.cast());
+                let sum = _mm512_mask_add_epi8(before, mask, before, weights);
+                _mm512_storeu_si512(at.cast(), sum);
+                sum
+            };
+            full |= _mm512_movepi8_mask(sum);
+        }
+        if full != 0 {
+            plain::widen_bytes(counters.as_flattened_mut(), wide[usize::from(place)].as_flattened_mut());
+        }
     }
 }
 

@@ -16,10 +16,12 @@ use super::bagging::PairKey;
 mod aligned;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod bytes;
 mod descent;
 mod plain;
 
 pub(super) use aligned::Aligned;
+pub(super) use bytes::{ByteCounters, ByteLanes, WALK_LEVELS, Walk};
 pub(super) use descent::{Descent, NO_SLOT};
 
 /// Which instructions the kernels use. All give the same counts.
@@ -70,6 +72,14 @@ impl InstructionSet {
             }
         }
         sets
+    }
+
+    /// Whether vectors of 64 bytes are added under a mask in one instruction.
+    pub(super) fn has_masks(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self.0 == Level::Avx512;
+        #[cfg(not(target_arch = "x86_64"))]
+        false
     }
 
     /// The word in the journal and in [`Self::VARIABLE`].
@@ -151,6 +161,12 @@ pub(super) const LANE_ROWS: usize = 256;
 
 /// 16-bit lanes of the widest vector.
 pub(super) const LANES: usize = 32;
+
+/// Byte lanes of the widest vector: trees side by side.
+pub(super) const BYTE_LANES: usize = 64;
+
+/// Rows whose weights in them are held at once.
+pub(super) const MASKED_ROWS: usize = 128;
 
 /// Trees side by side, two lanes a pair: 8, 16 or 32 lanes, so that a vector holds 4, 2 or 1 rows. What is said of a
 /// lane is repeated for each row of a vector.
@@ -277,6 +293,27 @@ kernels! {
     /// Adds the `width` weights of each row to the vector of each table (one a feature) that [`lane_places`] found for
     /// it.
     fn lane_add(width: usize, weights: &[u16], places: &[u16], tables: &mut [Aligned<u16>]);
+
+    /// The weights of the rows `first`, `first` + 1, … in each lane; those of lanes without a tree have no meaning. There are
+    /// a multiple of 4 rows.
+    fn byte_weights(lanes: &ByteLanes, first: u32, out: &mut [[u8; BYTE_LANES]]);
+
+    /// For each of `rows` and each node of the last decided level, the lanes whose tree has the row in the counted child of
+    /// the node.
+    fn walk(walk: &Walk, rows: &[[u8; 8]], out: &mut [u64]);
+
+    /// Adds the weights of each row, under the mask of each of its `slots`, to the vector of that slot at the place that
+    /// [`lane_places`] found for the row in each feature's counters.
+    fn masked_add(
+        slots: usize,
+        weights: &[[u8; BYTE_LANES]],
+        masks: &[u64],
+        places: &[u16],
+        counters: &mut [ByteCounters],
+    );
+
+    /// Moves 8-bit counts to 32-bit sums.
+    fn widen_bytes(narrow: &mut [u8], wide: &mut [u32]);
 
     /// The path of each of [`SCORE_ROWS`] rows: bit j from the j-th of at most 7 bitmaps, in which they begin at `word`.
     fn places(path: &[&Bitmap], word: usize, out: &mut [u8; SCORE_ROWS]);

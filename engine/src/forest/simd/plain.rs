@@ -2,11 +2,11 @@
 //! is said in [`super`].
 
 use super::{
-    Aligned, Bitmap, CHUNK, Descent, LANE_ROWS, LANES, Lanes, Mux, NO_SLOT, RUN_WORDS, SCORE_ROWS, Votes, WORDS,
-    operand,
+    Aligned, BYTE_LANES, Bitmap, ByteCounters, ByteLanes, CHUNK, Descent, LANE_ROWS, LANES, Lanes, Mux, NO_SLOT,
+    RUN_WORDS, SCORE_ROWS, Votes, WORDS, Walk, operand,
 };
 use crate::forest::SKIPPED;
-use crate::forest::bagging::{POISSON, PairKey};
+use crate::forest::bagging::{POISSON, PairKey, weight_of_draw};
 
 #[inline(always)]
 pub(in crate::forest) fn planes(
@@ -244,6 +244,71 @@ fn add_lanes<const WIDTH: usize>(weights: &[u16], places: &[u16], tables: &mut [
                 }
             }
         }
+    }
+}
+
+#[inline(always)]
+pub(in crate::forest) fn byte_weights(lanes: &ByteLanes, first: u32, out: &mut [[u8; BYTE_LANES]]) {
+    for (i, weights) in out.iter_mut().enumerate() {
+        for (p, pair) in weights.as_chunks_mut::<2>().0[..lanes.pairs].iter_mut().enumerate() {
+            let draws = PairKey { a: lanes.a[p], b: lanes.b[p] }.draws(first.wrapping_add(i as u32));
+            *pair = [weight_of_draw(draws as u16) as u8, weight_of_draw((draws >> 16) as u16) as u8];
+        }
+    }
+}
+
+#[inline(always)]
+pub(in crate::forest) fn walk(walk: &Walk, rows: &[[u8; 8]], out: &mut [u64]) {
+    let slots = walk.slots();
+    for (row, masks) in rows.iter().zip(out.chunks_exact_mut(slots)) {
+        masks.fill(0);
+        for lane in 0..BYTE_LANES {
+            let mut node = 1;
+            for _ in 0..walk.levels {
+                let right = row[usize::from(walk.feature[node][lane])] > walk.bin[node][lane];
+                node = 2 * node + usize::from(right);
+            }
+            let parent = node / 2 - slots;
+            let is_counted = walk.right[parent] >> lane & 1 == node as u64 & 1;
+            masks[parent] |= walk.counted[parent] & u64::from(is_counted) << lane;
+        }
+    }
+}
+
+/// A byte counter that has come so far is emptied: up to here no weight makes it overflow.
+const FULL: u8 = 128;
+
+#[inline(always)]
+pub(in crate::forest) fn masked_add(
+    slots: usize,
+    weights: &[[u8; BYTE_LANES]],
+    masks: &[u64],
+    places: &[u16],
+    counters: &mut [ByteCounters],
+) {
+    for (ByteCounters { narrow, wide }, places) in counters.iter_mut().zip(places.chunks(LANE_ROWS)) {
+        for ((weights, masks), &place) in weights.iter().zip(masks.chunks_exact(slots)).zip(places) {
+            for (slot, &mask) in masks.iter().enumerate() {
+                let at = (usize::from(place) * slots + slot) * BYTE_LANES;
+                let counters = &mut narrow[at..at + BYTE_LANES];
+                let mut is_full = false;
+                for (lane, (counter, weight)) in counters.iter_mut().zip(weights).enumerate() {
+                    *counter += weight * (mask >> lane & 1) as u8;
+                    is_full |= *counter >= FULL;
+                }
+                if is_full {
+                    widen_bytes(counters, &mut wide[at..at + BYTE_LANES]);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+pub(in crate::forest) fn widen_bytes(narrow: &mut [u8], wide: &mut [u32]) {
+    for (wide, narrow) in wide.iter_mut().zip(narrow) {
+        *wide += u32::from(*narrow);
+        *narrow = 0;
     }
 }
 

@@ -70,8 +70,8 @@ fn deep_trees_of_noise() {
 #[test]
 fn any_number_of_trees_fills_its_lanes() {
     let all = rows(SHAPE, &[(1, 0, 1501), (2, (1 << 32) - 7, 20)], 30, 9);
-    for trees in [1, 2, 3, 7, 8, 9, 16, 17, 31, 32, 33, 40, 41, 65] {
-        same_counts(std::slice::from_ref(&all), Grower::new(SHAPE, Params::forest(trees, 3, 7, 5)).unwrap());
+    for trees in [1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 40, 41, 64, 65, 130] {
+        same_counts(std::slice::from_ref(&all), Grower::new(SHAPE, Params::forest(trees, 5, 7, 5)).unwrap());
     }
     // Too many counters for 32 lanes, for 16, for any.
     for (bins, classes) in [(256, 9), (256, 15), (256, 40)] {
@@ -79,6 +79,29 @@ fn any_number_of_trees_fills_its_lanes() {
         let all = rows(shape, &[(1, 0, 1501)], 30, 9);
         same_counts(&[all], Grower::new(shape, Params::forest(20, 3, 7, 5)).unwrap());
     }
+}
+
+/// Lanes of trees that share draws, hold out a fold, end early, or whose key is another's.
+#[test]
+fn lanes_of_all_kinds() {
+    let all = rows(SHAPE, &[(1, 0, 2003), (2, (1 << 32) - 301, 900), (7, 0, 1)], 20, 3);
+    let mut params = Params::forest(75, 5, 7, 8);
+    params.folds = 3;
+    for (i, tree) in params.trees.iter_mut().enumerate() {
+        tree.held_out_fold = [None, Some(0), None, Some(2)][i % 4];
+        tree.depth = [5, 5, 3, 5, 2][i % 5];
+        tree.key = [i as u64, i as u64 / 2, 7 + 3 * i as u64][i % 3];
+    }
+    same_counts(&[all], Grower::new(SHAPE, params).unwrap());
+}
+
+/// Hundreds of equal rows: byte counters fill up and are emptied again and again.
+#[test]
+fn byte_counters_do_not_overflow() {
+    let all = made(SHAPE, 20_000, |i, _| {
+        (vec![(i / 5000) as u8, (i % 2) as u8, 3, 3, (i / 2500) as u8, 3, 3], (i / 1250 % 9) as u8)
+    });
+    check(SHAPE, 40, 4, all);
 }
 
 #[test]

@@ -1,0 +1,199 @@
+//! [`Masked`]: the levels after the first two, with a byte lane for each tree and a mask for each counted node.
+//!
+//! A row's bins are the same in all trees, so one vector addition per feature and counted node adds the row's weights in 64
+//! trees. Which trees have the row in which node is a mask, found by walking all trees at once: a comparison a level, each
+//! lane with its own tree's test.
+
+use super::super::bagging::PairKey;
+use super::super::block::{Block, Run};
+use super::super::grower::{Grower, Pass, Slot};
+use super::super::simd::{
+    self, Aligned, BYTE_LANES, ByteCounters, ByteLanes, InstructionSet, LANE_ROWS, MASKED_ROWS, WALK_LEVELS, Walk,
+};
+use super::super::{BinnedRows, SKIPPED, Shape};
+use super::Counts;
+
+/// Fewest trees a vector: with fewer, adding to the counters of single trees is faster.
+const TREES_A_VECTOR: usize = 8;
+
+/// Bytes of all 32-bit counters of a thread.
+const WIDE_BYTES: usize = 32 << 20;
+
+/// At most 64 trees.
+#[derive(Debug)]
+struct Group {
+    keys: Vec<u64>,
+    lanes: ByteLanes,
+    walk: Box<Walk>,
+    /// Lanes of the trees that learn from each fold, with several folds.
+    folds: Vec<u64>,
+    /// One a feature: for each label and bin, and then for skipped rows, a vector for each slot.
+    counters: Vec<ByteCounters>,
+}
+
+/// Counts at most one child of each node of the level above, all features.
+#[derive(Debug)]
+pub(super) struct Masked {
+    shape: Shape,
+    /// Nodes of the level above, of each of which at most one child is counted.
+    slots: usize,
+    groups: Vec<Group>,
+    /// (group, lane) of each tree of the pass.
+    places: Vec<(usize, usize)>,
+    /// Weights of [`MASKED_ROWS`] rows in each lane.
+    weights: Aligned<u8>,
+    /// Lanes that count each row, slot by slot.
+    masks: Aligned<u64>,
+    /// Label and bin of each row and feature, as [`simd::lane_places`] writes them.
+    tables: Aligned<u16>,
+    /// The last rows of a run, filled up.
+    tail: Vec<u8>,
+}
+
+impl Masked {
+    /// `None` if the pass cannot be counted so, or if it does not pay.
+    pub(super) fn new(shape: Shape, set: InstructionSet, grower: &Grower, pass: &Pass) -> Option<Self> {
+        let level = usize::from(pass.level);
+        if !set.has_masks() || !(2..=WALK_LEVELS).contains(&level) || shape.stride() != 8 {
+            return None;
+        }
+        let slots = 1 << (level - 1);
+        let vectors = pass.trees.len().div_ceil(BYTE_LANES) * slots;
+        let counters = (shape.classes * shape.bins + 1) * slots * BYTE_LANES;
+        if vectors * TREES_A_VECTOR > pass.trees.len()
+            || vectors / slots * shape.features * counters * size_of::<u32>() > WIDE_BYTES
+            || !pass.trees.iter().all(super::plan::one_child)
+        {
+            return None;
+        }
+        let mut masked = Masked {
+            shape,
+            slots,
+            groups: Vec::new(),
+            places: Vec::new(),
+            weights: Aligned::zeros(MASKED_ROWS * BYTE_LANES),
+            masks: Aligned::zeros(MASKED_ROWS * slots),
+            tables: Aligned::zeros(LANE_ROWS * shape.features),
+            tail: Vec::new(),
+        };
+        let params = grower.params();
+        for tree in &pass.trees {
+            let spec = params.trees[tree.tree as usize];
+            let pair = spec.key >> 1;
+            let half = (spec.key & 1) as usize;
+            let lane_of = |group: &Group| 2 * (group.keys.len() - 1) + half;
+            let again = |g: &Group| g.keys.last() == Some(&pair) && g.lanes.live >> lane_of(g) & 1 == 0;
+            if !masked.groups.last().is_some_and(|group| again(group) || group.keys.len() < BYTE_LANES / 2) {
+                masked.groups.push(Group::new(params.folds, level, shape.features, counters));
+            }
+            let group = masked.groups.last_mut()?;
+            if !again(group) {
+                group.keys.push(pair);
+                group.lanes.pairs = group.keys.len();
+            }
+            let lane = lane_of(group);
+            group.lanes.live |= 1 << lane;
+            for (fold, lanes) in group.folds.iter_mut().enumerate() {
+                *lanes |= u64::from(spec.held_out_fold.map(usize::from) != Some(fold)) << lane;
+            }
+            let walk = &mut group.walk;
+            for node in grower.trees[tree.tree as usize].nodes.iter().filter(|node| node.left > 0) {
+                if let Some(feature) = walk.feature[..1 << level].get_mut(node.number as usize) {
+                    feature[lane] = node.feature;
+                    walk.bin[node.number as usize][lane] = node.bin;
+                }
+            }
+            for slot in &tree.slots {
+                let parent = parent_of(slot, slots);
+                walk.counted[parent] |= 1 << lane;
+                walk.right[parent] |= u64::from(slot.node & 1) << lane;
+            }
+            masked.places.push((masked.groups.len() - 1, lane));
+        }
+        Some(masked)
+    }
+
+    /// Counts a block whose rows begin at row `start` of `part`.
+    pub(super) fn count(&mut self, set: InstructionSet, seed: u64, block: &Block, part: &BinnedRows, start: usize) {
+        let stride = part.stride;
+        let skipped = (self.shape.classes * self.shape.bins) as u16;
+        for run in &block.runs {
+            for group in &mut self.groups {
+                group.key(seed, run);
+            }
+            for from in (0..run.rows).step_by(MASKED_ROWS) {
+                let n = MASKED_ROWS.min(run.rows - from);
+                let at = run.start + from;
+                let mut rows = &part.bytes[(start + at) * stride..(start + at + n) * stride];
+                let whole = n.next_multiple_of(4);
+                if whole > n {
+                    self.tail.clear();
+                    self.tail.extend_from_slice(rows);
+                    self.tail.resize(whole * stride, SKIPPED);
+                    rows = &self.tail;
+                }
+                simd::lane_places(set, rows, stride, self.shape.bins as u16, skipped, &mut self.tables);
+                for group in &mut self.groups {
+                    let weights = &mut self.weights.as_chunks_mut().0[..whole];
+                    simd::byte_weights(set, &group.lanes, run.low.wrapping_add(from as u32), weights);
+                    let masks = &mut self.masks[..whole * self.slots];
+                    simd::walk(set, &group.walk, rows.as_chunks().0, masks);
+                    if !group.folds.is_empty() {
+                        for (masks, &fold) in masks.chunks_exact_mut(self.slots).zip(&block.folds[at..]) {
+                            masks.iter_mut().for_each(|mask| *mask &= group.folds[usize::from(fold)]);
+                        }
+                    }
+                    simd::masked_add(set, self.slots, weights, masks, &self.tables, &mut group.counters);
+                }
+            }
+        }
+    }
+
+    /// Moves what was counted into the counters of the pass's trees, and starts again from zero.
+    pub(super) fn finish(&mut self, set: InstructionSet, grower: &Grower, pass: &Pass, counts: &mut [Counts]) {
+        let Shape { bins, classes, .. } = self.shape;
+        for counters in self.groups.iter_mut().flat_map(|group| &mut group.counters) {
+            simd::widen_bytes(set, &mut counters.narrow, &mut counters.wide);
+        }
+        for ((tree, &(group, lane)), counts) in pass.trees.iter().zip(&self.places).zip(counts) {
+            for (i, slot) in tree.slots.iter().enumerate() {
+                let parent = parent_of(slot, self.slots);
+                let features = pass.features_of(grower, tree.tree, slot);
+                for class in 0..classes {
+                    for (place, &feature) in features.iter().enumerate() {
+                        let to = ((i * classes + class) * features.len() + place) * bins;
+                        let from = (class * bins * self.slots + parent) * BYTE_LANES + lane;
+                        let from = self.groups[group].counters[usize::from(feature)].wide[from..].iter();
+                        let from = from.step_by(self.slots * BYTE_LANES);
+                        counts.wide[to..to + bins].iter_mut().zip(from).for_each(|(to, from)| *to += from);
+                    }
+                }
+            }
+        }
+        for counters in self.groups.iter_mut().flat_map(|group| &mut group.counters) {
+            counters.wide.fill(0);
+        }
+    }
+}
+
+/// Which of the `slots` nodes of the level above the slot's node is a child of.
+fn parent_of(slot: &Slot, slots: usize) -> usize {
+    (slot.node >> 1) as usize - slots
+}
+
+impl Group {
+    fn new(folds: u8, level: usize, features: usize, counters: usize) -> Self {
+        let folds = if folds > 1 { vec![0; usize::from(folds)] } else { Vec::new() };
+        let counters = (0..features).map(|_| ByteCounters::zeros(counters)).collect();
+        let walk = Box::new(Walk::new(level));
+        Group { keys: Vec::new(), lanes: ByteLanes::default(), walk, folds, counters }
+    }
+
+    /// Takes the keys of the rows of a run.
+    fn key(&mut self, seed: u64, run: &Run) {
+        for (p, &pair) in self.keys.iter().enumerate() {
+            let key = PairKey::new(seed, run.file_key, pair, run.high);
+            (self.lanes.a[p], self.lanes.b[p]) = (key.a, key.b);
+        }
+    }
+}
