@@ -413,6 +413,21 @@ impl Pass {
         self.slot_features * shape.bins * shape.classes
     }
 
+    /// Share of the weight of its trees that lies in the counted nodes, 0..=1.
+    pub(super) fn counted_share(&self, grower: &Grower) -> f64 {
+        let classes = grower.shape.classes;
+        let (mut counted, mut all) = (0, 0);
+        for PassTree { tree, slots } in &self.trees {
+            let tree = &grower.trees[*tree as usize];
+            let weight = |node: usize| tree.counts[node * classes..][..classes].iter().sum::<u64>();
+            let is_counted = |node: &GrowingNode| slots.binary_search_by_key(&node.number, |slot| slot.node).is_ok();
+            counted +=
+                (tree.level_start..tree.nodes.len()).filter(|&i| is_counted(&tree.nodes[i])).map(weight).sum::<u64>();
+            all += weight(0);
+        }
+        counted as f64 / all.max(1) as f64
+    }
+
     /// The features whose counters a slot holds, in order.
     pub(super) fn features_of(&self, grower: &Grower, tree: u32, slot: &Slot) -> Vec<u8> {
         if self.all_features {
