@@ -343,9 +343,14 @@ fn copying_asks_the_terminal_by_osc_52() {
     assert!(String::from_utf8_lossy(&screen.raw).contains("\x1b]52;c;"));
 }
 
-/// `fractal-run` as cargo built it beside this test's program, if it did.
-fn runner() -> PathBuf {
-    Path::new(env!("CARGO_BIN_EXE_fractal-tui")).with_file_name("fractal-run")
+/// `fractal-run` as cargo built it beside this test's program, if it did; else says what is skipped.
+fn runner() -> Option<PathBuf> {
+    let runner = Path::new(env!("CARGO_BIN_EXE_fractal-tui")).with_file_name("fractal-run");
+    if !runner.exists() {
+        println!("skipped: {} is not built (cargo build --workspace --bins)", runner.display());
+        return None;
+    }
+    Some(runner)
 }
 
 /// When the latest event of a sweep happened, on clocks that are `offset_s` ahead of UTC.
@@ -360,11 +365,7 @@ fn local_time_of_the_latest(journal: &Path, offset_s: u64) -> String {
 /// viewer quits and the sweep stays, another viewer finds it, resumes and ends it.
 #[test]
 fn one_key_runs_the_smoke_sweep_and_no_viewer_ends_it_by_leaving() {
-    let runner = runner();
-    if !runner.exists() {
-        println!("skipped: {} is not built (cargo build --workspace --bins)", runner.display());
-        return;
-    }
+    let Some(runner) = runner() else { return };
     let folder = folder();
     let status = || -> serde_json::Value {
         let mut command = std::process::Command::new(&runner);
@@ -402,11 +403,7 @@ fn one_key_runs_the_smoke_sweep_and_no_viewer_ends_it_by_leaving() {
 /// The form, from the first key to the end of what it started: filled in, run dry, started, watched, left.
 #[test]
 fn a_sweep_is_planned_and_started_from_the_form() {
-    let runner = runner();
-    if !runner.exists() {
-        println!("skipped: {} is not built (cargo build --workspace --bins)", runner.display());
-        return;
-    }
+    let Some(runner) = runner() else { return };
     let folder = folder();
     let mut screen = Screen::start(folder.path(), &[], &[]);
     screen.shows("Nothing has been run here yet");
