@@ -1,5 +1,7 @@
 //! Whole flows in a real terminal: the binary in a pty, its screen read by an emulator.
 
+#![allow(clippy::print_stdout, reason = "says what it skipped")]
+
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
