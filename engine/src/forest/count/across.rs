@@ -7,8 +7,9 @@ use super::super::bagging::{self, PairKey};
 use super::super::block::{Block, Run};
 use super::super::grower::{Grower, Pass};
 use super::super::simd::{self, Aligned, InstructionSet, LANE_ROWS, LANES, LaneTest, Lanes};
-use super::super::{BinnedRows, SKIPPED, Shape};
+use super::super::{BinnedRows, Shape};
 use super::Counts;
+use super::lanes::{Dealt, filled};
 
 /// Bytes of the 16-bit counters of one feature and 32 trees, beyond which they fall out of the near caches.
 const TABLE_BYTES: usize = 128 << 10;
@@ -59,29 +60,12 @@ impl Across {
         if pass.level > 1 || pass.trees.iter().any(|t| t.slots.len() != 1) || (tests && shape.features > MOST_TESTED) {
             return None;
         }
-        let mut across = Across {
-            shape,
-            groups: Vec::new(),
-            places: Vec::new(),
-            since_flush: 0,
-            weights: Aligned::zeros(LANE_ROWS * LANES),
-            counters: Aligned::zeros(LANE_ROWS * shape.features),
-            tail: Vec::new(),
-        };
+        let Dealt { places, keys } = Dealt::new(grower, pass, most);
         let params = grower.params();
-        for tree in &pass.trees {
+        let mut groups: Vec<Group> = keys.into_iter().map(|keys| Group::new(keys, params.folds, tests)).collect();
+        for (tree, &(group, lane)) in pass.trees.iter().zip(&places) {
             let spec = params.trees[tree.tree as usize];
-            let pair = spec.key >> 1;
-            let half = (spec.key & 1) as usize;
-            let again = |g: &Group| g.keys.last() == Some(&pair) && g.lanes.live[2 * (g.keys.len() - 1) + half] == 0;
-            if !across.groups.last().is_some_and(|group| again(group) || group.keys.len() < most / 2) {
-                across.groups.push(Group::new(params.folds, tests));
-            }
-            let group = across.groups.last_mut()?;
-            if !again(group) {
-                group.keys.push(pair);
-            }
-            let lane = 2 * (group.keys.len() - 1) + half;
+            let group = &mut groups[group];
             group.lanes.live[lane] = u16::MAX;
             for (fold, mask) in group.folds.iter_mut().enumerate() {
                 mask[lane] = if spec.held_out_fold.map(usize::from) == Some(fold) { 0 } else { u16::MAX };
@@ -92,21 +76,28 @@ impl Across {
                 test.bin[lane] = root.bin;
                 test.right[lane] = (tree.slots[0].node & 1) as u8;
             }
-            across.places.push((across.groups.len() - 1, lane));
         }
-        let lanes: usize = across.groups.iter().map(Group::width).sum();
+        let lanes: usize = groups.iter().map(Group::width).sum();
         // A scalar row costs an addition per counted feature of 0.63 of the trees.
         let scalar = pass.trees.len() * pass.slot_features;
-        if lanes * shape.features * table * 4 > WIDE_BYTES || 2 * across.groups.len() * shape.features > scalar {
+        if lanes * shape.features * table * 4 > WIDE_BYTES || 2 * groups.len() * shape.features > scalar {
             return None;
         }
-        for group in &mut across.groups {
+        for group in &mut groups {
             group.repeat(shape.features);
             let width = group.lanes.width;
             group.narrow = vec![Aligned::zeros((table + 1) * width); shape.features];
             group.wide = vec![vec![0; table * width]; shape.features];
         }
-        Some(across)
+        Some(Across {
+            shape,
+            groups,
+            places,
+            since_flush: 0,
+            weights: Aligned::zeros(LANE_ROWS * LANES),
+            counters: Aligned::zeros(LANE_ROWS * shape.features),
+            tail: Vec::new(),
+        })
     }
 
     /// Counts a block whose rows begin at row `start` of `part`.
@@ -120,14 +111,9 @@ impl Across {
             for from in (0..run.rows).step_by(LANE_ROWS) {
                 let n = LANE_ROWS.min(run.rows - from);
                 let at = run.start + from;
-                let mut rows = &part.bytes[(start + at) * stride..(start + at + n) * stride];
-                let whole = n.next_multiple_of(4);
-                if whole > n {
-                    self.tail.clear();
-                    self.tail.extend_from_slice(rows);
-                    self.tail.resize(whole * stride, SKIPPED);
-                    rows = &self.tail;
-                }
+                let rows = &part.bytes[(start + at) * stride..(start + at + n) * stride];
+                let rows = filled(rows, stride, &mut self.tail);
+                let whole = rows.len() / stride;
                 if self.since_flush + whole > ROWS_BETWEEN_FLUSHES {
                     flush(set, &mut self.groups);
                     self.since_flush = 0;
@@ -185,12 +171,12 @@ fn flush(set: InstructionSet, groups: &mut [Group]) {
 }
 
 impl Group {
-    fn new(folds: u8, tests: bool) -> Self {
+    fn new(keys: Vec<u64>, folds: u8, tests: bool) -> Self {
         let test = LaneTest { feature: [0; LANES], bin: [0; LANES], right: [0; LANES], bins: Vec::new() };
         let (a, b) = ([0; LANES / 2], [0; LANES / 2]);
         let lanes = Lanes { a, b, live: [0; LANES], width: LANES, test: tests.then_some(test) };
         let folds = if folds > 1 { vec![[u16::MAX; LANES]; usize::from(folds)] } else { Vec::new() };
-        Group { keys: Vec::new(), lanes, folds, narrow: Vec::new(), wide: Vec::new() }
+        Group { keys, lanes, folds, narrow: Vec::new(), wide: Vec::new() }
     }
 
     /// Lanes of a row: as few as hold the trees.

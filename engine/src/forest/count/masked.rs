@@ -10,8 +10,9 @@ use super::super::grower::{Grower, Pass, Slot};
 use super::super::simd::{
     self, Aligned, BYTE_LANES, ByteCounters, ByteLanes, InstructionSet, LANE_ROWS, MASKED_ROWS, WALK_LEVELS, Walk,
 };
-use super::super::{BinnedRows, SKIPPED, Shape};
+use super::super::{BinnedRows, Shape};
 use super::Counts;
+use super::lanes::{Dealt, filled};
 
 /// What a row costs this way, for each 64 trees: for drawing and walking, and for each counted node. Nanoseconds on a
 /// Cascade Lake at 3 GHz, where it was measured, as for the next; only the proportions matter.
@@ -72,33 +73,13 @@ impl Masked {
         {
             return None;
         }
-        let mut masked = Masked {
-            shape,
-            slots,
-            groups: Vec::new(),
-            places: Vec::new(),
-            weights: Aligned::zeros(MASKED_ROWS * BYTE_LANES),
-            masks: Aligned::zeros(MASKED_ROWS * slots),
-            tables: Aligned::zeros(LANE_ROWS * shape.features),
-            tail: Vec::new(),
-        };
+        let Dealt { places, keys } = Dealt::new(grower, pass, BYTE_LANES);
         let params = grower.params();
-        for tree in &pass.trees {
+        let group = |keys| Group::new(keys, params.folds, level, shape.features, counters);
+        let mut groups: Vec<Group> = keys.into_iter().map(group).collect();
+        for (tree, &(group, lane)) in pass.trees.iter().zip(&places) {
             let spec = params.trees[tree.tree as usize];
-            let pair = spec.key >> 1;
-            let half = (spec.key & 1) as usize;
-            let lane_of = |group: &Group| 2 * (group.keys.len() - 1) + half;
-            let again = |g: &Group| g.keys.last() == Some(&pair) && g.lanes.live >> lane_of(g) & 1 == 0;
-            if !masked.groups.last().is_some_and(|group| again(group) || group.keys.len() < BYTE_LANES / 2) {
-                masked.groups.push(Group::new(params.folds, level, shape.features, counters));
-            }
-            let group = masked.groups.last_mut()?;
-            if !again(group) {
-                group.keys.push(pair);
-                group.lanes.pairs = group.keys.len();
-            }
-            let lane = lane_of(group);
-            group.lanes.live |= 1 << lane;
+            let group = &mut groups[group];
             for (fold, lanes) in group.folds.iter_mut().enumerate() {
                 *lanes |= u64::from(spec.held_out_fold.map(usize::from) != Some(fold)) << lane;
             }
@@ -114,9 +95,17 @@ impl Masked {
                 walk.counted[parent] |= 1 << lane;
                 walk.right[parent] |= u64::from(slot.node & 1) << lane;
             }
-            masked.places.push((masked.groups.len() - 1, lane));
         }
-        Some(masked)
+        Some(Masked {
+            shape,
+            slots,
+            groups,
+            places,
+            weights: Aligned::zeros(MASKED_ROWS * BYTE_LANES),
+            masks: Aligned::zeros(MASKED_ROWS * slots),
+            tables: Aligned::zeros(LANE_ROWS * shape.features),
+            tail: Vec::new(),
+        })
     }
 
     /// Counts a block whose rows begin at row `start` of `part`.
@@ -130,14 +119,9 @@ impl Masked {
             for from in (0..run.rows).step_by(MASKED_ROWS) {
                 let n = MASKED_ROWS.min(run.rows - from);
                 let at = run.start + from;
-                let mut rows = &part.bytes[(start + at) * stride..(start + at + n) * stride];
-                let whole = n.next_multiple_of(4);
-                if whole > n {
-                    self.tail.clear();
-                    self.tail.extend_from_slice(rows);
-                    self.tail.resize(whole * stride, SKIPPED);
-                    rows = &self.tail;
-                }
+                let rows = &part.bytes[(start + at) * stride..(start + at + n) * stride];
+                let rows = filled(rows, stride, &mut self.tail);
+                let whole = rows.len() / stride;
                 simd::lane_places(set, rows, stride, self.shape.bins as u16, skipped, &mut self.tables);
                 for group in &mut self.groups {
                     let weights = &mut self.weights.as_chunks_mut().0[..whole];
@@ -188,11 +172,12 @@ fn parent_of(slot: &Slot, slots: usize) -> usize {
 }
 
 impl Group {
-    fn new(folds: u8, level: usize, features: usize, counters: usize) -> Self {
+    fn new(keys: Vec<u64>, folds: u8, level: usize, features: usize, counters: usize) -> Self {
         let folds = if folds > 1 { vec![0; usize::from(folds)] } else { Vec::new() };
         let counters = (0..features).map(|_| ByteCounters::zeros(counters)).collect();
         let walk = Box::new(Walk::new(level));
-        Group { keys: Vec::new(), lanes: ByteLanes::default(), walk, folds, counters }
+        let lanes = ByteLanes { pairs: keys.len(), ..ByteLanes::default() };
+        Group { keys, lanes, walk, folds, counters }
     }
 
     /// Takes the keys of the rows of a run.

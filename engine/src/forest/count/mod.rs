@@ -8,6 +8,7 @@
 //! the two after them as well where vectors have masks ([`masked`]).
 
 mod across;
+mod lanes;
 mod masked;
 mod naive;
 mod plan;

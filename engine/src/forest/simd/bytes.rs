@@ -15,15 +15,13 @@ pub(in crate::forest) struct ByteLanes {
     pub(in crate::forest) a: [u32; BYTE_LANES / 2],
     /// [`PairKey::b`](super::PairKey::b) of each pair.
     pub(in crate::forest) b: [u32; BYTE_LANES / 2],
-    /// Lanes that hold a tree.
-    pub(in crate::forest) live: u64,
     /// Pairs that have a lane.
     pub(in crate::forest) pairs: usize,
 }
 
 impl Default for ByteLanes {
     fn default() -> Self {
-        ByteLanes { a: [0; BYTE_LANES / 2], b: [0; BYTE_LANES / 2], live: 0, pairs: 0 }
+        ByteLanes { a: [0; BYTE_LANES / 2], b: [0; BYTE_LANES / 2], pairs: 0 }
     }
 }
 
