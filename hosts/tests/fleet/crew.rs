@@ -1,7 +1,7 @@
 //! Starting a fleet of toys and looking at what it left.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -175,8 +175,17 @@ pub(crate) fn pids(events: &[RunEvent]) -> Vec<u32> {
 
 /// Whether there is such a process, other than one that only waits to be reaped.
 pub(crate) fn lives(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().and_then(|rest| rest.chars().next()).is_some_and(|state| state != 'Z' && state != 'X')
+    state_of(&format!("/proc/{pid}/stat")).is_some_and(|state| state != 'Z' && state != 'X')
+}
+
+/// Whether every thread of a process is stopped. They do so one by one, some time after the signal was sent.
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    let threads: Vec<_> = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten().collect();
+    !threads.is_empty() && threads.iter().all(|thread| state_of(thread.path().join("stat")) == Some('T'))
+}
+
+fn state_of(stat: impl AsRef<Path>) -> Option<char> {
+    std::fs::read_to_string(stat).ok()?.rsplit(") ").next()?.chars().next()
 }
 
 /// Waits for something that must come; gives up late enough for a busy machine.

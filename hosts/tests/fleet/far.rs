@@ -7,7 +7,7 @@ use fractal_logs::{EventKind, FailureKind, Limits, Source};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Test;
-use crate::crew::{Sailing, crew, eventually, lives};
+use crate::crew::{Sailing, crew, eventually, is_stopped, lives};
 use crate::orphans::start_and_send;
 use crate::toy::letter;
 
@@ -103,7 +103,7 @@ fn a_far_worker_out_of_memory() {
     crew.plan.workers[1].limits.memory = Some(200 << 20);
     let failure = crew.far().sail().failure();
     assert_eq!((failure.worker, failure.kind), (1, FailureKind::Oom), "{}", failure.message);
-    assert!(failure.message.contains("on far-1 passed its memory limit of 200.0 MiB"), "{}", failure.message);
+    assert!(failure.message.contains("on far-1 passed its memory limit of 200 MiB"), "{}", failure.message);
 }
 
 fn a_file_arrives_from_anywhere() {
@@ -178,8 +178,10 @@ fn far_workers_end_with_their_fleet() {
 fn a_far_worker_out_of_reach() {
     let sailing = crew(&["sleep"]).far().start();
     sailing.await_event(|kind| matches!(kind, EventKind::PhaseStarted { .. }), 1);
-    let toy = Pid::from_raw(toy_pids(&sailing, 1)[0] as i32).unwrap();
+    let pid = toy_pids(&sailing, 1)[0];
+    let toy = Pid::from_raw(pid as i32).unwrap();
     kill_process(toy, Signal::STOP).unwrap();
+    eventually("the stop of all its threads", || is_stopped(pid));
     let voyage = sailing.end(Fleet::kill);
     let warnings = voyage.warnings();
     // The kernel may have seen that nobody is left to wake it, and ended it.

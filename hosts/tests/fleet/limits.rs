@@ -48,7 +48,7 @@ fn more_memory_than_allowed() {
     });
     let failure = voyage.failure();
     assert_eq!((failure.worker, failure.kind), (1, FailureKind::Oom), "{}", failure.message);
-    assert!(failure.message.contains("passed its memory limit of 200.0 MiB"), "{}", failure.message);
+    assert!(failure.message.contains("passed its memory limit of 200 MiB"), "{}", failure.message);
     if by.as_deref() == Some("rlimit") {
         eprintln!("SKIPPED in more_memory_than_allowed: no memory cgroup to be had here, only RLIMIT_DATA was tried");
     } else {
