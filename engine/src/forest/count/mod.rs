@@ -130,7 +130,7 @@ impl Counter {
             if sorted.len() > most {
                 let slots = pass.trees[tree.index].slots.len();
                 sorted.drain(slots, part, |slot, row, weight| {
-                    add_row(self.shape, plan.adding, pass, tree, slot * self.shape.classes, row, weight, wide);
+                    add_row(self.shape, plan.adding, pass, tree, slot, row, weight, wide);
                 });
             }
         }
@@ -336,42 +336,31 @@ fn add(
     let row_of = |entry: u32| &rows.bytes[(entry & 511) as usize * stride..][..stride];
     let place_of = |entry: u32| (entry >> 9 & 127) as usize;
     counts.make_room(set);
-    match &tree.landing {
-        Landing::Slots(slots) => {
-            if let Some(sorted) = &mut counts.sorted {
-                for &entry in entries {
-                    let slot = slots[place_of(entry)] / shape.classes as u32;
-                    sorted.push(rows.first + (entry & 511) as usize, row_of(entry), slot, entry >> 16);
-                }
-                return;
-            }
-            if adding == Adding::SevenBy32 {
-                counts.weight +=
-                    simd::add_7x32(set, entries, rows.bytes.as_chunks().0, slots, counts.narrow.as_chunks_mut().0);
-                return;
-            }
-            for &entry in entries {
-                let (base, weight) = (slots[place_of(entry)] as usize, (entry >> 16) as u16);
-                counts.weight += u32::from(weight);
-                add_row(shape, adding, pass, tree, base, row_of(entry), weight, &mut counts.narrow);
+    if let (Landing::Slots { bases, .. }, Adding::SevenBy32, None) = (&tree.landing, adding, &counts.sorted) {
+        counts.weight += simd::add_7x32(set, entries, rows.bytes.as_chunks().0, bases, counts.narrow.as_chunks_mut().0);
+        return;
+    }
+    let Counts { narrow, weight: sum, sorted, .. } = counts;
+    let mut one = |entry: u32, slot: u32| {
+        let (row, weight) = (row_of(entry), entry >> 16);
+        match sorted {
+            Some(sorted) => sorted.push(rows.first + (entry & 511) as usize, row, slot, weight),
+            None => {
+                *sum += weight;
+                add_row(shape, adding, pass, tree, slot as usize, row, weight as u16, narrow);
             }
         }
+    };
+    match &tree.landing {
+        Landing::Slots { slots, .. } => entries.iter().for_each(|&entry| one(entry, slots[place_of(entry)])),
         Landing::Walk(descent) => {
             let n = simd::descend(set, descent, entries, rows.bytes, stride, kept, slots);
-            for (&entry, &slot) in kept[..n].iter().zip(&slots[..n]) {
-                if let Some(sorted) = &mut counts.sorted {
-                    sorted.push(rows.first + (entry & 511) as usize, row_of(entry), slot, entry >> 16);
-                } else {
-                    let (base, weight) = (slot as usize * shape.classes, (entry >> 16) as u16);
-                    counts.weight += u32::from(weight);
-                    add_row(shape, adding, pass, tree, base, row_of(entry), weight, &mut counts.narrow);
-                }
-            }
+            kept[..n].iter().zip(&slots[..n]).for_each(|(&entry, &slot)| one(entry, slot));
         }
     }
 }
 
-/// Adds the weight of one row; `base` is its slot × classes.
+/// Adds the weight of one row to the counters of its slot.
 #[allow(clippy::too_many_arguments)]
 #[inline(always)]
 fn add_row<T: Copy + AddAssign>(
@@ -379,31 +368,35 @@ fn add_row<T: Copy + AddAssign>(
     adding: Adding,
     pass: &Pass,
     tree: &TreePlan,
-    base: usize,
+    slot: usize,
     row: &[u8],
     weight: T,
     counts: &mut [T],
 ) {
     let (bins, taken) = (shape.bins, pass.slot_features);
-    let base = base + usize::from(row[shape.features]);
+    let base = slot * shape.classes + usize::from(row[shape.features]);
+    let counts = &mut counts[base * taken * bins..][..taken * bins];
     match adding {
         Adding::SevenBy32 => {
-            let counts: &mut [T; 7 * 32] = (&mut counts[base * 7 * 32..][..7 * 32]).try_into().expect("7 × 32");
+            let counts: &mut [T; 7 * 32] = counts.try_into().expect("7 × 32");
             let row: &[u8; 8] = row.try_into().expect("8 bytes");
             for f in 0..7 {
                 counts[32 * f + usize::from(row[f] & 31)] += weight;
             }
         }
         Adding::Subset => {
-            let slot = base / shape.classes;
-            let counts = &mut counts[base * taken * bins..][..taken * bins];
             let features = &tree.features[slot * taken..][..taken];
+            if bins == 32 {
+                for (counts, &feature) in counts.as_chunks_mut::<32>().0.iter_mut().zip(features) {
+                    counts[usize::from(row[usize::from(feature)] & 31)] += weight;
+                }
+                return;
+            }
             for (counts, &feature) in counts.chunks_exact_mut(bins).zip(features) {
                 counts[usize::from(row[usize::from(feature)])] += weight;
             }
         }
         Adding::AllFeatures => {
-            let counts = &mut counts[base * taken * bins..][..taken * bins];
             for (counts, &bin) in counts.chunks_exact_mut(bins).zip(row) {
                 counts[usize::from(bin)] += weight;
             }

@@ -74,8 +74,8 @@ pub(super) struct TreePlan {
 /// What the path leads to.
 #[derive(Debug)]
 pub(super) enum Landing {
-    /// The slot × classes of each path.
-    Slots(Box<[u32; 128]>),
+    /// The slot of each path, and slot × classes.
+    Slots { slots: Box<[u32; 128]>, bases: Box<[u32; 128]> },
     /// Deeper levels: the steps from the end of the path down to a slot.
     Walk(Descent),
 }
@@ -169,9 +169,10 @@ impl TreePlan {
             for place in places.iter_mut() {
                 let slot =
                     if one_child { counted_child(*place).map(|c| c.1) } else { slot_of.get(&number(*place)).copied() };
-                *place = slot.map_or(0, |slot| slot * shape.classes as u32);
+                *place = slot.unwrap_or(0);
             }
-            Landing::Slots(places)
+            let bases = Box::new(places.map(|slot| slot * shape.classes as u32));
+            Landing::Slots { slots: places, bases }
         };
         let features = if pass.all_features {
             Vec::new()
