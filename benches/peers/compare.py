@@ -143,10 +143,11 @@ def fractal(binary, root, threads):
     }
 
 
-def spark(python, root, threads):
+def spark(python, root, threads, memory):
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "spark.py")
     run = subprocess.run(
-        [python, script, root, "--seeds", "62", "--cores", str(threads)], check=True, capture_output=True, text=True
+        [python, script, root, "--seeds", "62", "--cores", str(threads), "--memory", memory],
+        check=True, capture_output=True, text=True,
     )
     result = json.loads(run.stdout.splitlines()[0])
     return {
@@ -174,6 +175,7 @@ def main():
     parser.add_argument("data")
     parser.add_argument("--fractal", default="fractal-run", help="the binary")
     parser.add_argument("--spark-python", help="a Python that has pyspark (see spark.py); without it Spark is left out")
+    parser.add_argument("--spark-memory", default="8g", help="what Spark's JVM may take")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", default="", help="peers, comma-separated")
     parser.add_argument("--peer", help=argparse.SUPPRESS)
@@ -191,7 +193,7 @@ def main():
     runs = {"fractal": lambda: fractal(args.fractal, args.data, args.threads)}
     runs |= {name: lambda name=name: itself(args.data, "--peer", name, *threads) for name in PEERS}
     if args.spark_python:
-        runs["spark"] = lambda: spark(args.spark_python, args.data, args.threads)
+        runs["spark"] = lambda: spark(args.spark_python, args.data, args.threads, args.spark_memory)
     for name in (name for name in runs if name in only):
         print(f"running: {name}", end=" ", file=sys.stderr, flush=True)
         results[name] = runs[name]()
