@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fractal_logs::{Emitter, EventKind, FailureKind};
+use fractal_logs::{Emitter, EventKind, FailureKind, units};
 use rustix::process::{Pid, Signal as KernelSignal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use crate::Error;
@@ -254,10 +254,10 @@ impl Member {
     }
 
     fn out_of_memory(&self, status: ExitStatus) -> Option<String> {
-        let limit = size(self.limited.0?);
+        let limit = units::bytes(self.limited.0?);
         let readings = self.grant.as_ref().map(Grant::readings).unwrap_or_default();
         if status.signal() == Some(KernelSignal::KILL.as_raw()) && readings.oom_kills.is_some_and(|kills| kills > 0) {
-            let peak = readings.memory_peak.map_or(String::new(), |peak| format!(", peak {}", size(peak)));
+            let peak = readings.memory_peak.map_or(String::new(), |peak| format!(", peak {}", units::bytes(peak)));
             return Some(format!("passed its memory limit of {limit}{peak} and was killed; give it more memory"));
         }
         // RLIMIT_DATA lets the allocation fail, on which the standard library aborts after this sentence.
@@ -381,14 +381,6 @@ pub(crate) fn clip(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_string(),
-    }
-}
-
-pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-    match UNITS.into_iter().find(|(_, unit)| bytes >= *unit) {
-        Some((name, unit)) => format!("{:.1} {name}", bytes as f64 / unit as f64),
-        None => format!("{bytes} B"),
     }
 }
 

@@ -4,12 +4,11 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use fractal_logs::Topology;
+use fractal_logs::{Topology, units};
 
 use crate::Error;
 use crate::facts::HostShape;
 use crate::host_set::{Host, HostSet};
-use crate::member::size;
 
 /// Where each worker runs.
 #[derive(Clone, Debug, PartialEq)]
@@ -140,8 +139,8 @@ fn too_much(
             "memory-oversubscribed".to_string(),
             format!(
                 "{count} × {} of memory is more than the {} that host {} has in all; use fewer workers or less memory",
-                size(memory),
-                size(shape.memory),
+                units::bytes(memory),
+                units::bytes(shape.memory),
                 host.name
             ),
         ));

@@ -15,6 +15,7 @@ pub mod stages;
 pub mod state;
 pub mod store;
 mod timeline;
+pub mod units;
 
 pub use error::Error;
 pub use event::*;

@@ -316,13 +316,15 @@ impl EventSink for Folding {
 /// plan, and the record, from the end of the evaluation until all workers are gone. So the phases leave no gap.
 struct PhaseWatch {
     emitter: Emitter,
+    /// CPU time of this process when the run began, µs: a sweep's runner has had other runs before.
+    cpu_us: u64,
     /// Elapsed time and CPU time of this process when the record began, µs.
     record: Mutex<Option<(u64, u64)>>,
 }
 
 impl PhaseWatch {
     fn new(emitter: Emitter) -> Self {
-        PhaseWatch { emitter, record: Mutex::new(None) }
+        PhaseWatch { emitter, cpu_us: process_cpu_us(), record: Mutex::new(None) }
     }
 
     fn record_began(&self) -> std::sync::MutexGuard<'_, Option<(u64, u64)>> {
@@ -344,7 +346,7 @@ impl EventSink for PhaseWatch {
         self.emitter.pass_on(event);
         match (event.source, &event.kind) {
             (Source::Worker(_), EventKind::PhaseStarted { phase: Phase::Plan }) => {
-                let (wall_us, cpu_us) = (self.emitter.elapsed_us(), process_cpu_us());
+                let (wall_us, cpu_us) = (self.emitter.elapsed_us(), process_cpu_us() - self.cpu_us);
                 self.emitter.emit(EventKind::PhaseFinished { phase: Phase::Start, wall_us, cpu_us });
             }
             (Source::Worker(_), EventKind::PhaseFinished { phase: Phase::Evaluate, .. }) => {

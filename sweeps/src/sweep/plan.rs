@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use fractal_logs::FailureKind;
+use fractal_logs::{FailureKind, units};
 
 use super::forecast::Forecast;
 use super::journal::{RunEnd, SkippedBy};
@@ -214,7 +214,7 @@ fn decide(cell: &Cell, record: Option<&CellRecord>, wish: &Wish, memory: Option<
             let limit = cell.spec.topology.memory.unwrap_or(0);
             let reason = format!(
                 "a worker needs {} and may use {}; give it more memory, or --no-mem-gate runs it anyway",
-                gibibytes(memory.bytes),
+                units::bytes(memory.bytes),
                 show_bytes(limit)
             );
             Decision::Skip { by: SkippedBy::MemoryGate, reason }
@@ -319,14 +319,5 @@ pub fn kind_word(kind: FailureKind) -> String {
     match serde_json::to_value(kind) {
         Ok(serde_json::Value::String(word)) => word,
         other => format!("{other:?}"),
-    }
-}
-
-/// Bytes as a person compares them with a limit.
-pub(super) fn gibibytes(bytes: u64) -> String {
-    if bytes < 1 << 30 {
-        format!("{:.0} MiB", bytes as f64 / (1u64 << 20) as f64)
-    } else {
-        format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fractal_logs::FailureKind;
+use fractal_logs::{FailureKind, units};
 
 use super::{Finding, Names, Severity};
 use crate::analysis::measured::{Measured, WorkerMeasured};
@@ -41,11 +41,15 @@ fn granted(run: &Measured, names: &Names) -> Option<Finding> {
         if let (Some(asked), Some(got)) = (w.requested_memory, w.granted_memory)
             && (got as f64 / asked as f64 - 1.0).abs() > 0.01
         {
-            lines.push(format!("worker {}: {} asked for, {} granted", w.index, gib(asked), gib(got)));
+            lines.push(format!("worker {}: {} asked for, {} granted", w.index, units::bytes(asked), units::bytes(got)));
             worst = worst.max((1.0 - got as f64 / asked as f64).abs());
         }
         if w.requested_memory.is_some() && w.enforced_by.as_deref() == Some("none") {
-            lines.push(format!("worker {}: {} asked for, not enforced", w.index, gib(w.requested_memory.unwrap_or(0))));
+            lines.push(format!(
+                "worker {}: {} asked for, not enforced",
+                w.index,
+                units::bytes(w.requested_memory.unwrap_or(0))
+            ));
             worst = worst.max(0.1);
         }
     }
@@ -86,9 +90,9 @@ fn memory(run: &Measured, names: &Names) -> Option<Finding> {
             .evidence(format!(
                 "worker {} peaked at {}, {:.0} % of its limit of {}",
                 w.index,
-                gib(w.peak_against_limit()),
+                units::bytes(w.peak_against_limit()),
                 share * 100.0,
-                gib(w.granted_memory.or(w.requested_memory).unwrap_or(0))
+                units::bytes(w.granted_memory.or(w.requested_memory).unwrap_or(0))
             ))
             .number("peak_bytes", w.peak_against_limit() as f64)
             .number("share", share)
@@ -106,9 +110,9 @@ fn summed_peak(run: &Measured, names: &Names) -> Option<Finding> {
         Finding::new("M1", Severity::Note, names.run(run))
             .evidence(format!(
                 "peakExecutionMemory says {}, but {} of {} are all there is: it is a sum over stages, no peak",
-                gib(peak),
+                units::bytes(peak),
                 if run.workers == 1 { "one executor".into() } else { format!("{} executors", run.workers) },
-                gib(limit)
+                units::bytes(limit)
             ))
             .number("reported_bytes", peak as f64)
             .number("limit_bytes", all as f64)
@@ -247,10 +251,4 @@ fn oversubscribed(run: &Measured, names: &Names) -> Option<Finding> {
             .about([run])
             .weight((1.0 - got) * train / run.total_s),
     )
-}
-
-/// Bytes for a person, in GiB or MiB.
-pub(crate) fn gib(bytes: u64) -> String {
-    let gib = bytes as f64 / (1u64 << 30) as f64;
-    if gib >= 1.0 { format!("{gib:.1} GiB") } else { format!("{:.0} MiB", gib * 1024.0) }
 }

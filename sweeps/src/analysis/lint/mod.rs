@@ -15,7 +15,6 @@ use serde::Serialize;
 use super::measured::Measured;
 
 pub use catalogue::{LINTS, Lint, find};
-pub(crate) use machine::gib;
 pub(crate) use work::counted;
 
 /// How bad a finding is.

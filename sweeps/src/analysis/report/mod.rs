@@ -4,8 +4,9 @@
 mod svg;
 mod tables;
 
+use fractal_logs::units;
+
 use super::explain::explain;
-use super::lint::gib;
 use super::lint::{Finding, Severity, counted, grouped, lint};
 use super::measured::Measured;
 use super::scaling::{Axis, Curve, Metric, Slice, slices, weak_scaling};
@@ -328,7 +329,7 @@ fn memory(runs: &[Measured]) -> String {
     let ticks: Vec<(f64, String)> =
         linear_ticks(whole, 4).into_iter().map(|tick| (tick, format!("{} {unit}", plain(tick)))).collect();
     let limits = match beyond {
-        Some(limit) => format!("limit {}, beyond this chart", gib(limit)),
+        Some(limit) => format!("limit {}, beyond this chart", units::bytes(limit)),
         None if drawn.iter().any(|bar| bar.mark.is_some()) => "its limit in red".to_string(),
         None => "no limit".to_string(),
     };

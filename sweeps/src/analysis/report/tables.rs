@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use fractal_logs::Outcome;
+use fractal_logs::{Outcome, units};
 
 use super::svg::{escape, plain};
-use crate::analysis::lint::{Finding, gib};
+use crate::analysis::lint::Finding;
 use crate::analysis::measured::Measured;
 use crate::analysis::scaling::{Metric, Slice};
 
@@ -151,7 +151,7 @@ pub(super) fn reproducibility(runs: &[Measured]) -> String {
             add(4, "CPU", format!("{}, {} logical CPUs{cores}{sockets}", host.cpu_model, host.logical_cpus));
             add(4, "governor", host.governor.clone().unwrap_or_default());
             add(4, "load before a run (1 min)", format!("{:.1}", host.load_before));
-            add(4, "memory of the host", format!("{:.1} GiB", host.memory_total as f64 / (1u64 << 30) as f64));
+            add(4, "memory of the host", units::bytes(host.memory_total));
         }
         for worker in &run.worker_list {
             if run.host.as_ref().is_none_or(|host| host.name != worker.host) {
@@ -159,7 +159,7 @@ pub(super) fn reproducibility(runs: &[Measured]) -> String {
             }
             add(4, "limits enforced by", worker.enforced_by.clone().unwrap_or_default());
             let cpus = worker.granted_cpus.map_or("any CPU".to_string(), |cpus| format!("{cpus} CPUs"));
-            let memory = worker.granted_memory.map_or("any memory".to_string(), gib);
+            let memory = worker.granted_memory.map_or("any memory".to_string(), units::bytes);
             add(4, "granted to a worker", format!("{cpus} and {memory}"));
         }
     }

@@ -162,5 +162,5 @@ fn figure(value: f64) -> String {
 }
 
 fn in_bytes(value: f64) -> String {
-    crate::words::bytes(value as u64)
+    fractal_logs::units::bytes(value as u64)
 }

@@ -10,7 +10,7 @@ use clap::Args;
 use fractal_engine::dataset::{GenerateProgress, GenerateSpec, generate, generated_spec};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::words::{bytes, count};
+use fractal_logs::units::{bytes, count};
 
 /// What to write.
 #[derive(Args, Clone, Debug)]

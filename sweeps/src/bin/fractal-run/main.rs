@@ -24,7 +24,6 @@ mod sweep;
 mod sweep_plan;
 mod sweep_screen;
 mod train;
-mod words;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

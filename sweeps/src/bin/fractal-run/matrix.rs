@@ -142,7 +142,7 @@ pub(crate) fn current_line(current: &CurrentRun) -> String {
         let _ = write!(line, "  {:.1} M rows/s", current.rows_per_s / 1e6);
     }
     if current.rss_bytes > 0 {
-        let _ = write!(line, "  {}", crate::words::bytes(current.rss_bytes));
+        let _ = write!(line, "  {}", fractal_logs::units::bytes(current.rss_bytes));
     }
     line
 }

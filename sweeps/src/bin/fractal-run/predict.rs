@@ -11,7 +11,7 @@ use fractal_engine::forest::{Forest, InstructionSet, Scorer};
 use fractal_logs::Schema;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::words::count;
+use fractal_logs::units::count;
 
 /// What to score, and with what.
 #[derive(Args, Clone, Debug)]

@@ -11,7 +11,7 @@ use fractal_engine::profile::{Profile, profile};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::options::DataArgs;
-use crate::words::{bytes, count};
+use fractal_logs::units::{bytes, count};
 
 /// What to profile.
 #[derive(Args, Clone, Debug)]

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use fractal_logs::{EventKind, EventSink, Phase, RunEvent, RunState, Subset};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::words::{bytes, count, seconds};
+use fractal_logs::units::{bytes, count, seconds};
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use comfy_table::{CellAlignment, Table, presets};
 use fractal_logs::{Phase, RunResult, Subset};
 
-use crate::words::{bytes, count, seconds};
+use fractal_logs::units::{bytes, count, seconds};
 
 /// FRACTAL's class codes as ASPRS names them; other label columns have codes only.
 fn class_name(result: &RunResult, code: i64) -> String {

@@ -7,7 +7,7 @@ use super::parts::Parts;
 use super::runs::{OnDisk, Point, Recording, RunTime, StartUp, Whole};
 use super::shapes::ShapeTime;
 use super::{Report, Spread, Time};
-use crate::words::{bytes, count, seconds};
+use fractal_logs::units::{bytes, count, seconds};
 
 pub(super) fn of(report: &Report) -> String {
     let mut out = format!(
