@@ -175,7 +175,7 @@ pub(crate) fn pids(events: &[RunEvent]) -> Vec<u32> {
 
 /// Whether there is such a process, other than one that only waits to be reaped.
 pub(crate) fn lives(pid: u32) -> bool {
-    state_of(&format!("/proc/{pid}/stat")).is_some_and(|state| state != 'Z' && state != 'X')
+    state_of(format!("/proc/{pid}/stat")).is_some_and(|state| state != 'Z' && state != 'X')
 }
 
 /// Whether every thread of a process is stopped. They do so one by one, some time after the signal was sent.
