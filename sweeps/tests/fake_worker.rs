@@ -139,7 +139,7 @@ fn each_way_to_fail_has_its_word() {
     assert_eq!(world.sit(), SweepOutcome::Failed);
     for (seed, word, says) in [
         (WELL, "done", ""),
-        (OUT_OF_MEMORY, "oom", "passed its memory limit of 200.0 MiB"),
+        (OUT_OF_MEMORY, "oom", "passed its memory limit of 200 MiB"),
         (EXIT_1, "exit", "ended with status 1"),
         (GARBAGE, "exit", "talks nonsense on its event pipe"),
         (KILLED, "worker-lost", "was killed by SIGKILL"),
