@@ -1,8 +1,9 @@
 //! The innermost loops, for each [`InstructionSet`]. The only module with `unsafe` code.
 //!
-//! [`plain`] holds every kernel in plain Rust. For x86-64-v2 and AVX2 the same source is compiled again with their
-//! instructions allowed (on aarch64, NEON is always allowed); for AVX-512 the kernels that gain from what Rust cannot say (compressing lanes, bytes to bit masks) are
-//! written with intrinsics in [`avx512`]. All give the same results, and the tests hold each against [`plain`].
+//! [`plain`] holds every kernel in plain Rust. For x86-64-v2 the same source is compiled again with its instructions
+//! allowed (on aarch64, NEON is always allowed); for AVX2 and AVX-512 the kernels that gain from what Rust cannot say
+//! (bytes to bit masks, compressing lanes) are written with intrinsics in [`avx2`] and [`avx512`], the others compiled
+//! again. All give the same results, and the tests hold each against [`plain`].
 //!
 //! `unsafe` appears for two reasons only: calling a function compiled for instructions which [`InstructionSet`] vouches
 //! for (its values beyond `Portable` come from detection alone), and vector loads and stores, whose bounds are those of
@@ -14,6 +15,8 @@ use std::fmt;
 use super::bagging::PairKey;
 
 mod aligned;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod bytes;
@@ -204,16 +207,6 @@ macro_rules! kernels {
             use super::*;
             $(
                 #[target_feature(enable = "sse3,ssse3,sse4.1,sse4.2,popcnt")]
-                pub(super) fn $name($($arg: $type),*) $(-> $ret)? {
-                    plain::$name($($arg),*)
-                }
-            )*
-        }
-        #[cfg(target_arch = "x86_64")]
-        mod avx2 {
-            use super::*;
-            $(
-                #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
                 pub(super) fn $name($($arg: $type),*) $(-> $ret)? {
                     plain::$name($($arg),*)
                 }

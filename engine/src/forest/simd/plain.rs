@@ -137,36 +137,32 @@ pub(in crate::forest) fn lane_weights(lanes: &Lanes, first: u32, rows: &[u8], st
     let pairs = lanes.width / 2;
     let rows_a_vector = LANES / lanes.width;
     let of_row: [u32; LANES / 2] = std::array::from_fn(|p| (p / pairs) as u32);
+    // Were the length of these loops known, they would be unrolled, and the vectors in them not be found.
+    let len = std::hint::black_box(LANES);
     for (v, weights) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
         let row = first.wrapping_add((v * rows_a_vector) as u32);
         let mut both = [0u32; LANES / 2];
-        for (p, both) in both.iter_mut().enumerate() {
-            *both = PairKey { a: lanes.a[p], b: lanes.b[p] }.draws(row.wrapping_add(of_row[p]));
+        let keys = lanes.a.iter().zip(&lanes.b).zip(&of_row);
+        for (both, ((&a, &b), of_row)) in both[..len / 2].iter_mut().zip(keys) {
+            *both = PairKey { a, b }.draws(row.wrapping_add(*of_row));
         }
         let draws = halves(both);
-        let mut sums = [0u16; LANES];
-        for t in POISSON {
-            for (sum, &draw) in sums.iter_mut().zip(&draws) {
-                *sum += u16::from(draw >= t);
-            }
-        }
-        for ((weight, sum), live) in weights.iter_mut().zip(sums).zip(&lanes.live) {
-            *weight = sum & live;
+        for ((weight, &draw), live) in weights[..len].iter_mut().zip(&draws).zip(&lanes.live) {
+            *weight = weight_of_draw(draw) as u16 & live;
         }
         let Some(test) = &lanes.test else { continue };
         // Each feature is compared in all lanes; in lanes that test another feature nothing is above its bin.
         let mut right = [0u8; LANES];
         for (f, bins) in test.bins.iter().enumerate() {
-            let value = |i: usize| rows[(v * rows_a_vector + i) * stride + f];
-            let mut values = [value(0); LANES];
-            for i in 1..rows_a_vector {
-                values[i * lanes.width..][..lanes.width].fill(value(i));
-            }
-            for ((right, value), bin) in right.iter_mut().zip(values).zip(bins) {
-                *right |= u8::from(value > *bin);
+            let lanes_of = right[..len].chunks_exact_mut(lanes.width).zip(bins.chunks_exact(lanes.width));
+            for (i, (right, bins)) in lanes_of.enumerate() {
+                let value = rows[(v * rows_a_vector + i) * stride + f];
+                for (right, &bin) in right.iter_mut().zip(bins) {
+                    *right |= u8::from(value > bin);
+                }
             }
         }
-        for ((weight, right), wanted) in weights.iter_mut().zip(right).zip(&test.right) {
+        for ((weight, right), wanted) in weights[..len].iter_mut().zip(right).zip(&test.right) {
             *weight &= 0u16.wrapping_sub(u16::from(right == *wanted));
         }
     }
