@@ -2,34 +2,37 @@
 //!
 //! Nothing here has a state, so no choice depends on which thread made it, in which order, or on how files were cut.
 //! The hash under the bag weights is made for vector units: 32-bit lanes, which may be rows or trees, and one hash
-//! serves two trees with 16 random bits each.
+//! serves four trees with 8 random bits each. So a weight is Poisson(1) to 1/256: its mean and its variance are 257/256.
 
 /// Largest bag weight.
-pub const MAX_WEIGHT: u32 = 8;
+pub const MAX_WEIGHT: u32 = 5;
 
-/// Draws of 16 bits at which a Poisson(1) weight passes 1, 2, … 8: ⌊2¹⁶ × P(weight < k) + ½⌋.
-pub const POISSON: [u16; MAX_WEIGHT as usize] = [24109, 48219, 60273, 64292, 65296, 65497, 65531, 65535];
+/// Trees that one hash serves.
+pub const TREES_A_HASH: usize = 4;
+
+/// Draws of 8 bits at which a Poisson(1) weight passes 1, 2, … 5: ⌊2⁸ × P(weight < k) + ½⌋.
+pub const POISSON: [u8; MAX_WEIGHT as usize] = [94, 188, 235, 251, 255];
 
 const M1: u32 = 0x7feb_352d;
 const M2: u32 = 0x846c_a68b;
 
-/// What the draws of one pair of trees in one file depend on besides the row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PairKey {
+/// What the draws of four trees in one file depend on besides the row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DrawKey {
     /// Mixed in before the first multiplication.
     pub a: u32,
     /// Mixed in before the second.
     pub b: u32,
 }
 
-impl PairKey {
-    /// Key of trees 2 × `pair` and 2 × `pair` + 1 for the rows of a file whose number has the upper half `row_high`.
-    pub fn new(seed: u64, file_key: u64, pair: u64, row_high: u32) -> Self {
-        let h = mix(mix(mix(mix(seed ^ 0xba99_1d6b) ^ file_key) ^ pair) ^ u64::from(row_high));
-        PairKey { a: h as u32, b: (h >> 32) as u32 }
+impl DrawKey {
+    /// Key of the trees from 4 × `four` on, for the rows of a file whose number has the upper half `row_high`.
+    pub fn new(seed: u64, file_key: u64, four: u64, row_high: u32) -> Self {
+        let h = mix(mix(mix(mix(seed ^ 0xba99_1d6b) ^ file_key) ^ four) ^ u64::from(row_high));
+        DrawKey { a: h as u32, b: (h >> 32) as u32 }
     }
 
-    /// 32 random bits for the row whose number has the lower half `row`; the lower 16 are the even tree's draw.
+    /// 32 random bits for the row whose number has the lower half `row`: a byte for each tree, the lowest for the first.
     #[inline(always)]
     pub fn draws(self, row: u32) -> u32 {
         let mut x = (row ^ self.a).wrapping_mul(M1);
@@ -41,14 +44,19 @@ impl PairKey {
 
 /// The Poisson(1) weight of a draw.
 #[inline(always)]
-pub fn weight_of_draw(draw: u16) -> u32 {
-    POISSON.iter().map(|&t| u32::from(draw >= t)).sum()
+pub const fn weight_of_draw(draw: u8) -> u32 {
+    let (mut weight, mut k) = (0, 0);
+    while k < POISSON.len() {
+        weight += (draw >= POISSON[k]) as u32;
+        k += 1;
+    }
+    weight
 }
 
-/// How often the tree with `key` drew row `row` of a file, 0..=8.
+/// How often the tree with `key` drew row `row` of a file, 0..=5.
 pub fn weight(seed: u64, key: u64, file_key: u64, row: u64) -> u32 {
-    let draws = PairKey::new(seed, file_key, key >> 1, (row >> 32) as u32).draws(row as u32);
-    weight_of_draw((draws >> (16 * (key & 1))) as u16)
+    let (four, place) = (key / TREES_A_HASH as u64, key % TREES_A_HASH as u64);
+    weight_of_draw((DrawKey::new(seed, file_key, four, (row >> 32) as u32).draws(row as u32) >> (8 * place)) as u8)
 }
 
 /// What the folds of the rows of a file depend on besides the row.
@@ -120,9 +128,11 @@ mod tests {
         for (k, &threshold) in POISSON.iter().enumerate() {
             below += p;
             p /= k as f64 + 1.0;
-            assert_eq!(threshold, (65536.0 * below).round() as u16);
+            assert_eq!(threshold, (256.0 * below).round() as u8);
         }
-        assert_eq!([0, 24108, 24109, 48219, 65535].map(weight_of_draw), [0, 0, 1, 2, 8]);
+        assert_eq!([0, 93, 94, 188, 254, 255].map(weight_of_draw), [0, 0, 1, 2, 4, 5]);
+        let moment = |power| (0..=255).map(|draw| weight_of_draw(draw).pow(power)).sum::<u32>();
+        assert_eq!((moment(1), moment(2)), (257, 257 + 258));
     }
 
     /// Mean and variance 1, and no correlation between neighbouring rows, trees, files and seeds, within 5 standard

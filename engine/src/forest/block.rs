@@ -1,7 +1,7 @@
 //! [`Block`]: some thousand rows, and what all trees need to know of them.
 
 use super::bagging::Folds;
-use super::simd::{self, Aligned, InstructionSet};
+use super::simd::{self, Aligned, InstructionSet, SevenBy32};
 use super::{BinnedRows, Shape};
 
 /// Bits of a bin number.
@@ -45,6 +45,8 @@ pub(super) struct Block {
     /// With several folds: a bitmap of each fold's valid rows' complement, and the fold of each row.
     pub(super) not_in_fold: Vec<Vec<u64>>,
     pub(super) folds: Vec<u8>,
+    /// The rows, if they are of FRACTAL's shape and are to be counted.
+    pub(super) seven: SevenBy32,
 }
 
 impl Block {

@@ -1,101 +1,107 @@
-//! [`Across`]: the first two levels, with a vector lane for each tree.
+//! [`Across`]: the upper levels, with a byte lane for each tree.
 //!
-//! Where a tree has one node to count, most rows have a weight in most trees, so one vector addition per feature for 32
-//! trees does the work of some 20 scalar ones.
+//! A row's bins are the same in all trees, so one vector addition for each feature and counted node adds the row's weights
+//! in all trees at once. Which trees have the row in which node is found by walking all of them at once: a comparison a
+//! level, each lane with its own tree's test.
 
-use super::super::bagging::{self, PairKey};
+use super::super::bagging::DrawKey;
 use super::super::block::{Block, Run};
-use super::super::grower::{Grower, Pass};
-use super::super::simd::{self, Aligned, InstructionSet, LANE_ROWS, LANES, LaneTest, Lanes};
+use super::super::grower::{Grower, Pass, Slot};
+use super::super::simd::{self, Aligned, Cells, InstructionSet, LANE_ROWS, LANE_WORDS, LaneKeys, Places, Walk};
 use super::super::{BinnedRows, Shape};
 use super::Counts;
 use super::lanes::{Dealt, filled};
 
-/// Bytes of the 16-bit counters of one feature and 32 trees, beyond which they fall out of the near caches.
-const TABLE_BYTES: usize = 128 << 10;
+/// Bytes of all counters of a thread.
+const CELL_BYTES: usize = 64 << 20;
 
-/// Bytes of all 32-bit counters of a thread.
-const WIDE_BYTES: usize = 64 << 20;
-
-/// Most features among which the lanes' tests are looked up.
+/// Most features among which the plain kernel looks up the lanes' tests.
 const MOST_TESTED: usize = 15;
 
-/// Rows before a 16-bit counter could overflow.
-const ROWS_BETWEEN_FLUSHES: usize = u16::MAX as usize / bagging::MAX_WEIGHT as usize;
-
-/// At most 32 trees, two lanes a pair key.
+/// At most [`simd::LANES`] trees.
 #[derive(Debug)]
 struct Group {
     keys: Vec<u64>,
-    lanes: Lanes,
-    /// Lane masks of the rows of each fold.
-    folds: Vec<[u16; LANES]>,
-    /// For each feature `classes × bins` vectors, and one for skipped rows.
-    narrow: Vec<Aligned<u16>>,
-    wide: Vec<Vec<u32>>,
+    lanes: LaneKeys,
+    /// Below the root.
+    walk: Option<Box<Walk>>,
+    /// Ones in the lanes of the trees that learn from each fold, with several folds.
+    folds: Vec<[u64; LANE_WORDS]>,
+    cells: Cells,
 }
 
-/// Counts one node of each tree, all features.
+/// Counts at most one child of each node of the level above, or the roots; all features.
 #[derive(Debug)]
 pub(super) struct Across {
     shape: Shape,
+    /// Nodes of the level above, of each of which at most one child is counted.
+    slots: usize,
     groups: Vec<Group>,
     /// (group, lane) of each tree of the pass.
     places: Vec<(usize, usize)>,
-    since_flush: usize,
     /// Weights of [`LANE_ROWS`] rows.
-    weights: Aligned<u16>,
-    /// Which vector of its feature's table each row and feature is added to.
-    counters: Aligned<u16>,
+    weights: Aligned<u64>,
+    /// The same, in the slots that they are counted in.
+    slot_weights: Aligned<u64>,
+    numbers: Places,
     /// The last rows of a run, filled up.
     tail: Vec<u8>,
 }
 
 impl Across {
-    /// `None` if the pass has more than one node in some tree, or the detour over all features and lanes does not pay.
-    pub(super) fn new(shape: Shape, grower: &Grower, pass: &Pass) -> Option<Self> {
-        let table = shape.classes * shape.bins;
-        let most = [LANES, LANES / 2, LANES / 4].into_iter().find(|lanes| (table + 1) * 2 * lanes <= TABLE_BYTES)?;
-        let tests = pass.level == 1;
-        if pass.level > 1 || pass.trees.iter().any(|t| t.slots.len() != 1) || (tests && shape.features > MOST_TESTED) {
+    /// `None` if the pass cannot be counted so, or if it does not pay.
+    pub(super) fn new(shape: Shape, set: InstructionSet, grower: &Grower, pass: &Pass) -> Option<Self> {
+        let level = usize::from(pass.level);
+        let slots = 1 << level.saturating_sub(1);
+        let counters = shape.classes * shape.bins;
+        if level > set.lane_levels()
+            || (level > 0 && shape.features > MOST_TESTED)
+            || (level > 1 && shape.stride() != 8)
+            || !pass.trees.iter().all(super::plan::one_child)
+        {
             return None;
         }
-        let Dealt { places, keys } = Dealt::new(grower, pass, most);
+        let Dealt { places, keys } = Dealt::new(grower, pass);
+        // Rough counts of instructions for a row, this way and tree by tree.
+        let words: usize = keys.iter().map(|keys| LaneKeys::new(keys.len()).words()).sum();
+        let own = shape.features as f64 * (5.0 * keys.len() as f64 + 0.6 * (slots * words) as f64)
+            + (words * (9 + (2 << level))) as f64;
+        let drawn = 0.63 * if level == 0 { 1.0 } else { pass.counted_share(grower) };
+        let other = pass.trees.len() as f64 * (4.5 + drawn * (12.0 + 2.0 * pass.slot_features as f64));
+        if own > other || keys.len() * Cells::bytes(shape.features, counters, slots) > CELL_BYTES {
+            return None;
+        }
         let params = grower.params();
-        let mut groups: Vec<Group> = keys.into_iter().map(|keys| Group::new(keys, params.folds, tests)).collect();
+        let group =
+            |keys| Group::new(keys, params.folds, level, shape.features, Cells::new(shape.features, counters, slots));
+        let mut groups: Vec<Group> = keys.into_iter().map(group).collect();
         for (tree, &(group, lane)) in pass.trees.iter().zip(&places) {
             let spec = params.trees[tree.tree as usize];
             let group = &mut groups[group];
-            group.lanes.live[lane] = u16::MAX;
-            for (fold, mask) in group.folds.iter_mut().enumerate() {
-                mask[lane] = if spec.held_out_fold.map(usize::from) == Some(fold) { 0 } else { u16::MAX };
+            for (fold, lanes) in group.folds.iter_mut().enumerate() {
+                if spec.held_out_fold.map(usize::from) != Some(fold) {
+                    let mut bytes = lanes[lane / 8].to_ne_bytes();
+                    bytes[lane % 8] = u8::MAX;
+                    lanes[lane / 8] = u64::from_ne_bytes(bytes);
+                }
             }
-            if let Some(test) = &mut group.lanes.test {
-                let root = &grower.trees[tree.tree as usize].nodes[0];
-                test.feature[lane] = root.feature;
-                test.bin[lane] = root.bin;
-                test.right[lane] = (tree.slots[0].node & 1) as u8;
+            let Some(walk) = &mut group.walk else { continue };
+            let nodes = grower.trees[tree.tree as usize].nodes.iter();
+            for node in nodes.filter(|node| node.left > 0 && node.number < 1 << level) {
+                walk.test(lane, node.number as usize, node.feature, node.bin);
             }
-        }
-        let lanes: usize = groups.iter().map(Group::width).sum();
-        // A scalar row costs an addition per counted feature of 0.63 of the trees.
-        let scalar = pass.trees.len() * pass.slot_features;
-        if lanes * shape.features * table * 4 > WIDE_BYTES || 2 * groups.len() * shape.features > scalar {
-            return None;
-        }
-        for group in &mut groups {
-            group.repeat(shape.features);
-            let width = group.lanes.width;
-            group.narrow = vec![Aligned::zeros((table + 1) * width); shape.features];
-            group.wide = vec![vec![0; table * width]; shape.features];
+            for slot in &tree.slots {
+                walk.count(lane, parent_of(slot, slots), slot.node & 1 == 1);
+            }
         }
         Some(Across {
             shape,
+            slots,
             groups,
             places,
-            since_flush: 0,
-            weights: Aligned::zeros(LANE_ROWS * LANES),
-            counters: Aligned::zeros(LANE_ROWS * shape.features),
+            weights: Aligned::zeros(LANE_ROWS * LANE_WORDS),
+            slot_weights: Aligned::zeros(LANE_ROWS * LANE_WORDS * slots),
+            numbers: Places::default(),
             tail: Vec::new(),
         })
     }
@@ -103,7 +109,7 @@ impl Across {
     /// Counts a block whose rows begin at row `start` of `part`.
     pub(super) fn count(&mut self, set: InstructionSet, seed: u64, block: &Block, part: &BinnedRows, start: usize) {
         let stride = part.stride;
-        let skipped = (self.shape.classes * self.shape.bins) as u16;
+        let Shape { bins, classes, .. } = self.shape;
         for run in &block.runs {
             for group in &mut self.groups {
                 group.key(seed, run);
@@ -114,103 +120,66 @@ impl Across {
                 let rows = &part.bytes[(start + at) * stride..(start + at + n) * stride];
                 let rows = filled(rows, stride, &mut self.tail);
                 let whole = rows.len() / stride;
-                if self.since_flush + whole > ROWS_BETWEEN_FLUSHES {
-                    flush(set, &mut self.groups);
-                    self.since_flush = 0;
-                }
-                self.since_flush += whole;
-                simd::lane_places(set, rows, stride, self.shape.bins as u16, skipped, &mut self.counters);
+                simd::lane_places(set, rows, stride, bins, bins * classes + 1, &mut self.numbers);
                 for group in &mut self.groups {
-                    let width = group.lanes.width;
-                    let weights = &mut self.weights[..whole * width];
-                    simd::lane_weights(set, &group.lanes, run.low.wrapping_add(from as u32), rows, stride, weights);
+                    let words = group.lanes.words();
+                    let weights = &mut self.weights[..whole * words];
+                    simd::lane_weights(set, &group.lanes, run.low.wrapping_add(from as u32), weights);
                     if !group.folds.is_empty() {
-                        for (weights, &fold) in weights.chunks_exact_mut(width).zip(&block.folds[at..]) {
-                            let mask = &group.folds[usize::from(fold)];
-                            weights.iter_mut().zip(mask).for_each(|(w, m)| *w &= m);
+                        for (weights, &fold) in weights.chunks_exact_mut(words).zip(&block.folds[at..]) {
+                            weights.iter_mut().zip(&group.folds[usize::from(fold)]).for_each(|(w, mask)| *w &= mask);
                         }
                     }
-                    simd::lane_add(set, width, weights, &self.counters, &mut group.narrow);
+                    let weights = match &group.walk {
+                        Some(walk) => {
+                            let counted = &mut self.slot_weights[..whole * words * self.slots];
+                            simd::slot_weights(set, walk, rows, stride, words, weights, counted);
+                            counted
+                        }
+                        None => weights,
+                    };
+                    simd::lane_add(set, words, weights, &self.numbers, &mut group.cells);
                 }
             }
         }
     }
 
     /// Moves what was counted into the counters of the pass's trees, and starts again from zero.
-    pub(super) fn finish(&mut self, set: InstructionSet, grower: &Grower, pass: &Pass, counts: &mut [Counts]) {
-        flush(set, &mut self.groups);
-        self.since_flush = 0;
+    pub(super) fn finish(&mut self, grower: &Grower, pass: &Pass, counts: &mut [Counts]) {
         let Shape { bins, classes, .. } = self.shape;
+        self.groups.iter_mut().for_each(|group| group.cells.settle());
         for ((tree, &(group, lane)), counts) in pass.trees.iter().zip(&self.places).zip(counts) {
-            let features = pass.features_of(grower, tree.tree, &tree.slots[0]);
-            let group = &self.groups[group];
-            for class in 0..classes {
-                for (place, &feature) in features.iter().enumerate() {
-                    let to = &mut counts.wide[(class * features.len() + place) * bins..][..bins];
-                    let from = &group.wide[usize::from(feature)][class * bins * group.lanes.width..];
-                    let from = from.chunks_exact(group.lanes.width);
-                    to.iter_mut().zip(from).for_each(|(to, from)| *to += from[lane]);
+            for (i, slot) in tree.slots.iter().enumerate() {
+                let parent = if pass.level == 0 { 0 } else { parent_of(slot, self.slots) };
+                let features = pass.features_of(grower, tree.tree, slot);
+                for class in 0..classes {
+                    for (place, &feature) in features.iter().enumerate() {
+                        let to = ((i * classes + class) * features.len() + place) * bins;
+                        let from = self.groups[group].cells.counts(lane, parent, usize::from(feature), class * bins);
+                        counts.wide[to..to + bins].iter_mut().zip(from).for_each(|(to, from)| *to += from);
+                    }
                 }
             }
         }
-        for group in &mut self.groups {
-            group.wide.iter_mut().for_each(|wide| wide.fill(0));
-        }
+        self.groups.iter_mut().for_each(|group| group.cells.clear());
     }
 }
 
-fn flush(set: InstructionSet, groups: &mut [Group]) {
-    for group in groups {
-        for (narrow, wide) in group.narrow.iter_mut().zip(&mut group.wide) {
-            simd::widen(set, narrow, wide);
-            // The vector of skipped rows is no counter, and must not run over either.
-            let counters = wide.len();
-            narrow[counters..].fill(0);
-        }
-    }
+/// Which of the `slots` nodes of the level above the slot's node is a child of.
+fn parent_of(slot: &Slot, slots: usize) -> usize {
+    (slot.node >> 1) as usize - slots
 }
 
 impl Group {
-    fn new(keys: Vec<u64>, folds: u8, tests: bool) -> Self {
-        let test = LaneTest { feature: [0; LANES], bin: [0; LANES], right: [0; LANES], bins: Vec::new() };
-        let (a, b) = ([0; LANES / 2], [0; LANES / 2]);
-        let lanes = Lanes { a, b, live: [0; LANES], width: LANES, test: tests.then_some(test) };
-        let folds = if folds > 1 { vec![[u16::MAX; LANES]; usize::from(folds)] } else { Vec::new() };
-        Group { keys, lanes, folds, narrow: Vec::new(), wide: Vec::new() }
-    }
-
-    /// Lanes of a row: as few as hold the trees.
-    fn width(&self) -> usize {
-        (2 * self.keys.len()).next_power_of_two().clamp(8, LANES)
-    }
-
-    /// Says of the lanes of a vector's other rows what was said of the first's.
-    fn repeat(&mut self, features: usize) {
-        let width = self.width();
-        self.lanes.width = width;
-        for l in width..LANES {
-            self.lanes.live[l] = self.lanes.live[l - width];
-            if let Some(test) = &mut self.lanes.test {
-                for of_lane in [&mut test.feature, &mut test.bin, &mut test.right] {
-                    of_lane[l] = of_lane[l - width];
-                }
-            }
-        }
-        if let Some(LaneTest { feature, bin, bins, .. }) = &mut self.lanes.test {
-            let of_feature =
-                |f: usize| std::array::from_fn(|l| if usize::from(feature[l]) == f { bin[l] } else { u8::MAX });
-            *bins = (0..features).map(of_feature).collect();
-        }
+    fn new(keys: Vec<u64>, folds: u8, level: usize, features: usize, cells: Cells) -> Self {
+        let folds = if folds > 1 { vec![[0; LANE_WORDS]; usize::from(folds)] } else { Vec::new() };
+        let walk = (level > 0).then(|| Box::new(Walk::new(level, features)));
+        let lanes = LaneKeys::new(keys.len());
+        Group { keys, lanes, walk, folds, cells }
     }
 
     /// Takes the keys of the rows of a run.
     fn key(&mut self, seed: u64, run: &Run) {
-        let pairs = self.lanes.width / 2;
-        for (p, &pair) in self.keys.iter().enumerate() {
-            let key = PairKey::new(seed, run.file_key, pair, run.high);
-            for p in (p..LANES / 2).step_by(pairs) {
-                (self.lanes.a[p], self.lanes.b[p]) = (key.a, key.b);
-            }
-        }
+        self.lanes.set(self.keys.iter().map(|&four| DrawKey::new(seed, run.file_key, four, run.high)));
     }
 }

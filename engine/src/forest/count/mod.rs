@@ -4,12 +4,10 @@
 //! it sends right; they are made once and serve all trees. Then, tree by tree and 512 rows at a time: a row's path is a
 //! choice among these bitmaps, so a few instructions find the paths of all rows; rows that are in no counted node or
 //! that the tree did not draw are dropped; the others add their weight to one counter for each feature. Nothing is kept
-//! per row and tree between passes. The first two levels are counted with a vector lane for each tree ([`across`]), and
-//! the two after them as well where vectors have masks ([`masked`]).
+//! per row and tree between passes. The upper levels are counted with a lane for each tree instead ([`across`]).
 
 mod across;
 mod lanes;
-mod masked;
 mod naive;
 mod plan;
 mod sorted;
@@ -18,13 +16,13 @@ pub use naive::count_naive;
 
 use std::ops::AddAssign;
 
-use super::bagging::{self, PairKey};
+use super::bagging::{self, DrawKey, TREES_A_HASH};
 use super::block::{Block, FoldSpec};
 use super::grower::{Grower, Pass, PassTree};
 use super::histogram::LevelHistogram;
-use super::simd::{self, Aligned, CHUNK, RUN, RUN_WORDS, WORDS};
+use super::simd::{self, Aligned, CHUNK, RUN, RUN_WORDS, SevenBy32, WORDS};
 use super::{BinnedRows, InstructionSet, Shape};
-use plan::{Adding, Landing, PairPlan, Plan, TreeLanes, TreePlan};
+use plan::{Adding, FourPlan, Landing, Plan, TreePlan};
 use sorted::{MOST_SLOTS, Sorted, waiting_rows};
 
 /// Rows of one thread before its 32-bit counters could overflow.
@@ -45,23 +43,33 @@ pub struct Counter {
 
 #[derive(Debug)]
 struct Scratch {
-    draws: Aligned<u32>,
-    entries: Aligned<u32>,
+    /// Of each of four trees.
+    draws: Box<[[u8; CHUNK]; TREES_A_HASH]>,
     /// [`RUN_WORDS`] each.
     registers: Aligned<u64>,
-    /// Entries that have a slot, and their slots.
-    landed: Box<([u32; CHUNK + 16], [u32; CHUNK + 16])>,
-    keys: Vec<PairKey>,
+    selected: Box<Selected>,
+    keys: Vec<DrawKey>,
+}
+
+/// Rows of a chunk that a tree counts.
+#[derive(Debug)]
+struct Selected {
+    /// The rows.
+    listed: [u32; CHUNK + 16],
+    /// Where the path of each of them leads.
+    places: [u8; CHUNK],
+    /// For those that went on from there, their slots in the order of the list.
+    slots: [u32; CHUNK + 16],
 }
 
 impl Counter {
     /// For rows and trees of `shape`.
     pub fn new(shape: Shape, set: InstructionSet) -> Self {
+        let selected = Selected { listed: [0; CHUNK + 16], places: [0; CHUNK], slots: [0; CHUNK + 16] };
         let scratch = Scratch {
-            draws: Aligned::zeros(CHUNK),
-            entries: Aligned::zeros(CHUNK + 16),
+            draws: Box::new([[0; CHUNK]; TREES_A_HASH]),
             registers: Aligned::default(),
-            landed: Box::new(([0; CHUNK + 16], [0; CHUNK + 16])),
+            selected: Box::new(selected),
             keys: Vec::new(),
         };
         Counter { shape, set, block: Block::default(), scratch }
@@ -107,25 +115,25 @@ impl Counter {
     ) {
         let params = grower.params();
         let folds = FoldSpec { seed: params.seed, folds: params.folds };
-        if let Some(lanes) = &mut plan.lanes {
+        if let Some(across) = &mut plan.across {
             self.block.load_runs(folds, part, start, n);
-            match lanes {
-                TreeLanes::Across(across) => across.count(self.set, params.seed, &self.block, part, start),
-                TreeLanes::Masked(masked) => masked.count(self.set, params.seed, &self.block, part, start),
-            }
+            across.count(self.set, params.seed, &self.block, part, start);
             return;
         }
         self.block.load(self.set, self.shape, folds, &plan.tests, part, start, n);
         let bytes = &part.bytes[start * part.stride..(start + n) * part.stride];
-        for pair in &plan.pairs {
-            self.count_pair(plan, pair, params.seed, pass, Rows { bytes, first: start }, counts);
+        if plan.adding == Adding::SevenBy32 {
+            self.block.seven.load(bytes, self.shape.classes);
+        }
+        for four in &plan.fours {
+            self.count_four(plan, four, params.seed, pass, Rows { bytes, first: start }, counts);
         }
         self.add_waiting(plan, pass, part, counts, waiting_rows(pass.trees.len()));
     }
 
     /// Adds the rows that wait for a tree if there are more than `most`.
     fn add_waiting(&self, plan: &Plan, pass: &Pass, part: &BinnedRows, counts: &mut [Counts], most: usize) {
-        for tree in plan.pairs.iter().flat_map(|pair| &pair.trees) {
+        for tree in plan.fours.iter().flat_map(|four| &four.trees) {
             let Counts { wide, sorted: Some(sorted), .. } = &mut counts[tree.index] else { continue };
             if sorted.len() > most {
                 let slots = pass.trees[tree.index].slots.len();
@@ -136,33 +144,31 @@ impl Counter {
         }
     }
 
-    fn count_pair(
+    fn count_four(
         &mut self,
         plan: &Plan,
-        pair: &PairPlan,
+        four: &FourPlan,
         seed: u64,
         pass: &Pass,
         block_rows: Rows<'_>,
         counts: &mut [Counts],
     ) {
-        let Scratch { draws, entries, registers, landed, keys } = &mut self.scratch;
+        let Scratch { draws, registers, selected, keys } = &mut self.scratch;
         let block = &self.block;
         let stride = self.shape.stride();
-        let draws: &mut [u32; CHUNK] = (&mut draws[..]).try_into().expect("a chunk");
-        let entries: &mut [u32; CHUNK + 16] = (&mut entries[..]).try_into().expect("a chunk and a vector");
         // Each tree's program has its own registers, since the trees take turns below.
-        let needed = pair.trees.iter().map(|tree| tree.paths.registers).sum::<usize>() * RUN_WORDS;
+        let needed = four.trees.iter().map(|tree| tree.paths.registers).sum::<usize>() * RUN_WORDS;
         if registers.len() < needed {
             registers.resize(needed);
         }
         let registers = registers.as_chunks_mut::<RUN_WORDS>().0;
         keys.clear();
-        keys.extend(block.runs.iter().map(|r| PairKey::new(seed, r.file_key, pair.key, r.high)));
+        keys.extend(block.runs.iter().map(|r| DrawKey::new(seed, r.file_key, four.key, r.high)));
         let mut run = 0;
         for from in (0..block.rows).step_by(RUN) {
             let tests = &block.tests[(from / 64).min(block.tests.len())..];
             let mut first_register = 0;
-            for tree in &pair.trees {
+            for tree in &four.trees {
                 let after = first_register + tree.paths.registers;
                 registers[first_register] = [0; RUN_WORDS];
                 simd::run(self.set, &tree.paths.program, tests, block.words, &mut registers[first_register..after]);
@@ -175,7 +181,8 @@ impl Counter {
                     let r = block.runs[run];
                     let end = to.min(r.start + r.rows);
                     let first = r.low.wrapping_add((at - r.start) as u32);
-                    simd::draws(self.set, keys[run], first, &mut draws[at - from..end - from]);
+                    let draws = draws.each_mut().map(|draws| &mut draws[at - from..end - from]);
+                    simd::draws(self.set, keys[run], first, draws);
                     at = end;
                     run += usize::from(end == r.start + r.rows);
                 }
@@ -183,7 +190,7 @@ impl Counter {
                 let rows = Rows { bytes, first: block_rows.first + from };
                 let word = from % RUN / 64;
                 let mut first_register = 0;
-                for tree in &pair.trees {
+                for tree in &four.trees {
                     let registers = &registers[first_register..][..tree.paths.registers];
                     first_register += registers.len();
                     let bitmap = |operand| simd::operand(operand, tests, block.words, registers);
@@ -199,19 +206,22 @@ impl Counter {
                     let mut path = [&registers[0]; 7];
                     path.iter_mut().zip(&tree.paths.path).for_each(|(p, &operand)| *p = bitmap(operand));
                     let path = &path[..tree.paths.path.len()];
-                    let odd = tree.spec.key & 1 == 1;
-                    let n = simd::select(self.set, draws, odd, &active, path, word, entries);
-                    let counts = &mut counts[tree.index];
+                    let draws = &draws[(tree.spec.key % TREES_A_HASH as u64) as usize];
+                    let Selected { places, listed, .. } = &mut **selected;
+                    let n = simd::select(self.set, draws, &active, path, word, places, listed);
+                    let seven = (&block.seven, from);
                     add(
                         self.set,
                         self.shape,
                         plan.adding,
                         pass,
                         tree,
-                        &entries[..n],
+                        n,
+                        draws,
                         rows,
-                        (&mut landed.0, &mut landed.1),
-                        counts,
+                        seven,
+                        selected,
+                        &mut counts[tree.index],
                     );
                 }
             }
@@ -244,7 +254,7 @@ impl Counting<'_> {
             let n = plan.block_rows.min(part.rows() - start);
             if *since_flush + n as u64 > ROWS_BETWEEN_FLUSHES {
                 *since_flush = 0;
-                finish(counter.set, plan, grower, pass, counts);
+                finish(plan, grower, pass, counts);
                 for (tree, counts) in pass.trees.iter().zip(counts.iter_mut()) {
                     let empty = vec![0; counts.wide.len()];
                     histogram.push(tree.tree, std::mem::replace(&mut counts.wide, empty));
@@ -259,7 +269,7 @@ impl Counting<'_> {
 
     /// All that was counted.
     pub fn finish(mut self) -> LevelHistogram {
-        finish(self.counter.set, &mut self.plan, self.grower, self.pass, &mut self.counts);
+        finish(&mut self.plan, self.grower, self.pass, &mut self.counts);
         for (tree, counts) in self.pass.trees.iter().zip(self.counts) {
             self.histogram.push(tree.tree, counts.wide);
         }
@@ -267,13 +277,10 @@ impl Counting<'_> {
     }
 }
 
-fn finish(set: InstructionSet, plan: &mut Plan, grower: &Grower, pass: &Pass, counts: &mut [Counts]) {
-    match &mut plan.lanes {
-        Some(TreeLanes::Across(across)) => across.finish(set, grower, pass, counts),
-        Some(TreeLanes::Masked(masked)) => masked.finish(set, grower, pass, counts),
-        None => {}
+fn finish(plan: &mut Plan, grower: &Grower, pass: &Pass, counts: &mut [Counts]) {
+    if let Some(across) = &mut plan.across {
+        across.finish(grower, pass, counts);
     }
-    counts.iter_mut().for_each(|counts| counts.widen(set));
 }
 
 /// Rows that follow each other in a part, and the number of the first.
@@ -287,39 +294,19 @@ struct Rows<'a> {
 #[derive(Debug)]
 struct Counts {
     wide: Vec<u32>,
-    /// Added to first where they fit a near cache and the wide ones hardly do; empty where not.
-    narrow: Aligned<u16>,
-    /// Weight added to the narrow ones, which bounds each of them.
-    weight: u32,
-    /// Where even the narrow ones would be too far.
+    /// Where the counters would be too far.
     sorted: Option<Sorted>,
 }
 
 impl Counts {
     /// For `slots` slots with `len` counters together.
     fn new(plan: &Plan, slots: usize, len: usize) -> Self {
-        let scalar = plan.lanes.is_none();
-        let sorted = scalar && 2 * len > FAR_BYTES && slots <= MOST_SLOTS;
-        let narrow = if scalar && !sorted { len } else { 0 };
-        Counts { wide: vec![0; len], narrow: Aligned::zeros(narrow), weight: 0, sorted: sorted.then(Sorted::default) }
-    }
-
-    fn widen(&mut self, set: InstructionSet) {
-        if self.weight > 0 {
-            simd::widen(set, &mut self.narrow, &mut self.wide);
-            self.weight = 0;
-        }
-    }
-
-    /// Makes sure that the weights of a chunk fit the narrow counters.
-    fn make_room(&mut self, set: InstructionSet) {
-        if self.weight > u32::from(u16::MAX) - CHUNK as u32 * bagging::MAX_WEIGHT {
-            self.widen(set);
-        }
+        let sorted = plan.across.is_none() && 4 * len > FAR_BYTES && slots <= MOST_SLOTS;
+        Counts { wide: vec![0; len], sorted: sorted.then(Sorted::default) }
     }
 }
 
-/// Adds the weights of the listed rows of a chunk to the counters of a tree.
+/// Adds the weights of the first `n` listed rows of a chunk to the counters of a tree.
 #[allow(clippy::too_many_arguments)]
 fn add(
     set: InstructionSet,
@@ -327,35 +314,35 @@ fn add(
     adding: Adding,
     pass: &Pass,
     tree: &TreePlan,
-    entries: &[u32],
+    n: usize,
+    draws: &[u8; CHUNK],
     rows: Rows<'_>,
-    (kept, slots): (&mut [u32; CHUNK + 16], &mut [u32; CHUNK + 16]),
+    (seven, from): (&SevenBy32, usize),
+    selected: &mut Selected,
     counts: &mut Counts,
 ) {
+    let Selected { listed, places, slots } = selected;
+    let Counts { wide, sorted } = counts;
     let stride = shape.stride();
-    let row_of = |entry: u32| &rows.bytes[(entry & 511) as usize * stride..][..stride];
-    let place_of = |entry: u32| (entry >> 9 & 127) as usize;
-    counts.make_room(set);
-    if let (Landing::Slots { bases, .. }, Adding::SevenBy32, None) = (&tree.landing, adding, &counts.sorted) {
-        counts.weight += simd::add_7x32(set, entries, rows.bytes.as_chunks().0, bases, counts.narrow.as_chunks_mut().0);
+    if let (Landing::Slots { bases, .. }, Adding::SevenBy32, None) = (&tree.landing, adding, &sorted) {
+        simd::add_7x32(set, &listed[..n], draws, places, seven, from, bases, wide.as_chunks_mut().0);
         return;
     }
-    let Counts { narrow, weight: sum, sorted, .. } = counts;
-    let mut one = |entry: u32, slot: u32| {
-        let (row, weight) = (row_of(entry), entry >> 16);
+    let mut one = |row: u32, slot: u32| {
+        let i = row as usize % CHUNK;
+        let (row, weight) = (&rows.bytes[i * stride..][..stride], bagging::weight_of_draw(draws[i]));
         match sorted {
-            Some(sorted) => sorted.push(rows.first + (entry & 511) as usize, row, slot, weight),
-            None => {
-                *sum += weight;
-                add_row(shape, adding, pass, tree, slot as usize, row, weight as u16, narrow);
-            }
+            Some(sorted) => sorted.push(rows.first + i, row, slot, weight),
+            None => add_row(shape, adding, pass, tree, slot as usize, row, weight, wide),
         }
     };
     match &tree.landing {
-        Landing::Slots { slots, .. } => entries.iter().for_each(|&entry| one(entry, slots[place_of(entry)])),
+        Landing::Slots { slots, .. } => {
+            listed[..n].iter().for_each(|&row| one(row, slots[usize::from(places[row as usize % CHUNK])]));
+        }
         Landing::Walk(descent) => {
-            let n = simd::descend(set, descent, entries, rows.bytes, stride, kept, slots);
-            kept[..n].iter().zip(&slots[..n]).for_each(|(&entry, &slot)| one(entry, slot));
+            let n = simd::descend(set, descent, &mut listed[..n], places, rows.bytes, stride, slots);
+            listed[..n].iter().zip(&slots[..n]).for_each(|(&row, &slot)| one(row, slot));
         }
     }
 }

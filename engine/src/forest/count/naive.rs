@@ -1,6 +1,6 @@
 //! The obvious loop, against which the fast ones are proved and measured.
 
-use super::super::bagging::{self, Folds, PairKey};
+use super::super::bagging::{self, Folds};
 use super::super::grower::{Grower, GrowingTree, Pass, PassTree};
 use super::super::histogram::LevelHistogram;
 use super::super::{BinnedRows, SKIPPED};
@@ -37,9 +37,7 @@ fn count_tree(rows: &BinnedRows, grower: &Grower, pass: &Pass, tree: &PassTree, 
             if label == SKIPPED || spec.held_out_fold.is_some_and(|f| f == folds.of(number)) {
                 continue;
             }
-            let key = PairKey::new(params.seed, segment.file_key, spec.key >> 1, (number >> 32) as u32);
-            let draw = (key.draws(number as u32) >> (16 * (spec.key & 1))) as u16;
-            let weight = bagging::weight_of_draw(draw);
+            let weight = bagging::weight(params.seed, spec.key, segment.file_key, number);
             if weight == 0 {
                 continue;
             }

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
+use super::super::bagging::TREES_A_HASH;
 use super::super::block::plane_depth;
 use super::super::grower::{Grower, Pass, PassTree};
 use super::super::paths::{ACTIVE_LEVELS, End, PATH_LEVELS, Paths, Step, choose_levels};
-use super::super::simd::{Descent, NO_SLOT, RUN};
+use super::super::simd::{Bases, Descent, NO_SLOT, RUN};
 use super::super::{InstructionSet, Shape, TreeSpec};
 use super::across::Across;
-use super::masked::Masked;
 
 /// Bytes of a block's rows, bit planes and bitmaps: more than half of a second-level cache.
 const BLOCK_BYTES: usize = 640 << 10;
@@ -22,22 +22,13 @@ pub(super) struct Plan {
     /// Distinct tests (feature, bin), of which each block holds a bitmap.
     pub(super) tests: Vec<(u8, u8)>,
     /// Trees that share draws, in the order of the pass.
-    pub(super) pairs: Vec<PairPlan>,
-    /// How the upper levels are counted with a vector lane for each tree, if that pays.
-    pub(super) lanes: Option<TreeLanes>,
+    pub(super) fours: Vec<FourPlan>,
+    /// How an upper level is counted with a lane for each tree, if that pays.
+    pub(super) across: Option<Across>,
     /// Rows of a block, a multiple of [`RUN`].
     pub(super) block_rows: usize,
     /// How counters are found.
     pub(super) adding: Adding,
-}
-
-/// A vector lane for each tree.
-#[derive(Debug)]
-pub(super) enum TreeLanes {
-    /// The first two levels.
-    Across(Across),
-    /// The two after them.
-    Masked(Masked),
 }
 
 /// Which loop adds weights to counters. Counters are slot-major, then class, feature, bin.
@@ -51,10 +42,10 @@ pub(super) enum Adding {
     Subset,
 }
 
-/// Two trees that share draws (or one of them).
+/// Four trees that share draws (or some of them).
 #[derive(Debug)]
-pub(super) struct PairPlan {
-    /// Keys of the trees ÷ 2.
+pub(super) struct FourPlan {
+    /// Keys of the trees ÷ 4.
     pub(super) key: u64,
     pub(super) trees: Vec<TreePlan>,
 }
@@ -74,8 +65,8 @@ pub(super) struct TreePlan {
 /// What the path leads to.
 #[derive(Debug)]
 pub(super) enum Landing {
-    /// The slot of each path, and slot × classes.
-    Slots { slots: Box<[u32; 128]>, bases: Box<[u32; 128]> },
+    /// The slot of each path, and where its counters begin.
+    Slots { slots: Box<[u32; 256]>, bases: Box<Bases> },
     /// Deeper levels: the steps from the end of the path down to a slot.
     Walk(Descent),
 }
@@ -87,27 +78,26 @@ impl Plan {
             (true, _) => Adding::AllFeatures,
             (false, _) => Adding::Subset,
         };
-        let across = Across::new(shape, grower, pass).map(TreeLanes::Across);
-        let lanes = across.or_else(|| Masked::new(shape, set, grower, pass).map(TreeLanes::Masked));
-        if lanes.is_some() {
-            return Plan { tests: Vec::new(), pairs: Vec::new(), lanes, block_rows: MAX_BLOCK_ROWS, adding };
+        if let Some(across) = Across::new(shape, set, grower, pass) {
+            let (tests, fours) = (Vec::new(), Vec::new());
+            return Plan { tests, fours, across: Some(across), block_rows: MAX_BLOCK_ROWS, adding };
         }
         let nodes: Vec<Vec<Step>> = pass.trees.iter().map(|t| grower.trees[t.tree as usize].steps()).collect();
         let level = usize::from(pass.level);
         let (levels, tests) = choose_levels(nodes.iter().map(Vec::as_slice), level.min(ACTIVE_LEVELS));
         let index: HashMap<(u8, u8), u32> = tests.iter().zip(0..).map(|(&t, i)| (t, i)).collect();
-        let mut pairs: Vec<PairPlan> = Vec::new();
+        let mut fours: Vec<FourPlan> = Vec::new();
         for (i, (tree, nodes)) in pass.trees.iter().zip(nodes).enumerate() {
             let plan = TreePlan::new(shape, grower, pass, tree, i, nodes, levels, &index);
-            let key = plan.spec.key >> 1;
-            match pairs.last_mut() {
-                Some(pair) if pair.key == key => pair.trees.push(plan),
-                _ => pairs.push(PairPlan { key, trees: vec![plan] }),
+            let key = plan.spec.key / TREES_A_HASH as u64;
+            match fours.last_mut() {
+                Some(four) if four.key == key => four.trees.push(plan),
+                _ => fours.push(FourPlan { key, trees: vec![plan] }),
             }
         }
         let bits = tests.len() + shape.features * plane_depth(shape.bins) + 1 + 8 * shape.stride();
         let block_rows = (BLOCK_BYTES * 8 / bits).clamp(RUN, MAX_BLOCK_ROWS) / RUN * RUN;
-        Plan { tests, pairs, lanes: None, block_rows, adding }
+        Plan { tests, fours, across: None, block_rows, adding }
     }
 }
 
@@ -160,7 +150,7 @@ impl TreePlan {
             }
         };
         let paths = Paths::new(&nodes, path_levels, active_levels, tests, end);
-        let mut places = Box::new([0u32; 1 << PATH_LEVELS]);
+        let mut places = Box::new([0u32; 256]);
         places.iter_mut().zip(&paths.ends).for_each(|(place, &node)| *place = node);
         let landing = if walk {
             let slots = growing.nodes.iter().map(|n| slot_of.get(&n.number).copied().unwrap_or(NO_SLOT)).collect();
@@ -171,7 +161,7 @@ impl TreePlan {
                     if one_child { counted_child(*place).map(|c| c.1) } else { slot_of.get(&number(*place)).copied() };
                 *place = slot.unwrap_or(0);
             }
-            let bases = Box::new(places.map(|slot| slot * shape.classes as u32));
+            let bases = Box::new(Bases::new(&places, tree.slots.len(), shape.classes));
             Landing::Slots { slots: places, bases }
         };
         let features = if pass.all_features {

@@ -4,10 +4,11 @@
 use std::arch::x86_64::*;
 
 use super::{
-    Aligned, BYTE_LANES, Bitmap, ByteCounters, ByteLanes, CHUNK, Descent, LANES, Lanes, Mux, SCORE_ROWS, Votes, WORDS,
-    Walk, plain,
+    Bases, Bitmap, CHUNK, Cells, Descent, DrawKey, LaneKeys, Mux, Places, SCORE_ROWS, SevenBy32, TREES_A_HASH, Votes,
+    WALK_LEVELS, WORDS, Walk, plain,
 };
-use crate::forest::bagging::{POISSON, PairKey};
+use crate::forest::SKIPPED;
+use crate::forest::bagging::POISSON;
 
 /// Wrappers that compile plain kernels with these instructions allowed.
 macro_rules! from_plain {
@@ -20,164 +21,315 @@ macro_rules! from_plain {
 }
 
 from_plain! {
-    fn planes(rows: &[u8], stride: usize, wanted: &[u8], depth: usize, planes: &mut [u64], valid: &mut [u64]);
     fn greater(planes: &[u64], bin: u8, out: &mut [u64]);
     fn run(program: &[Mux], tests: &[u64], stride: usize, registers: &mut [Bitmap]);
-    fn draws(key: PairKey, first: u32, out: &mut [u32]);
-    fn add_7x32(entries: &[u32], rows: &[[u8; 8]], slots: &[u32; 128], table: &mut [[u16; 224]]) -> u32;
+    fn draws(key: DrawKey, first: u32, out: [&mut [u8]; TREES_A_HASH]);
+    fn add_7x32(
+        listed: &[u32],
+        draws: &[u8; CHUNK],
+        places: &[u8; CHUNK],
+        rows: &SevenBy32,
+        from: usize,
+        bases: &Bases,
+        table: &mut [[u32; 224]],
+    );
     fn descend(
         descent: &Descent,
-        entries: &[u32],
+        listed: &mut [u32],
+        places: &[u8; CHUNK],
         rows: &[u8],
         stride: usize,
-        kept: &mut [u32; CHUNK + 16],
         slots: &mut [u32; CHUNK + 16],
     ) -> usize;
-    fn widen(narrow: &mut [u16], wide: &mut [u32]);
-    fn lane_places(rows: &[u8], stride: usize, bins: u16, skipped: u16, out: &mut [u16]);
-    fn lane_add(width: usize, weights: &[u16], places: &[u16], tables: &mut [Aligned<u16>]);
-    fn byte_weights(lanes: &ByteLanes, first: u32, out: &mut [[u8; BYTE_LANES]]);
-    fn walk(walk: &Walk, rows: &[[u8; 8]], out: &mut [u64]);
-    fn masked_add(
-        slots: usize,
-        weights: &[[u8; BYTE_LANES]],
-        masks: &[u64],
-        places: &[u16],
-        counters: &mut [ByteCounters],
-    );
-    fn widen_bytes(narrow: &mut [u8], wide: &mut [u32]);
-    fn places(path: &[&Bitmap], word: usize, out: &mut [u8; SCORE_ROWS]);
+    fn lane_weights(keys: &LaneKeys, first: u32, out: &mut [u64]);
+    fn lane_add(words: usize, weights: &[u64], places: &Places, cells: &mut Cells);
     fn vote(places: &[[u8; SCORE_ROWS]; 4], votes: &[[Votes; 256]; 4], sums: &mut [Votes; SCORE_ROWS]);
     fn winners(sums: &[Votes; SCORE_ROWS], out: &mut [u8; SCORE_ROWS]);
 }
 
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) fn planes(rows: &[u8], stride: usize, wanted: &[u8], depth: usize, planes: &mut [u64], valid: &mut [u64]) {
+    let words = valid.len();
+    let features = stride - 1;
+    let skipped = _mm256_set1_epi8(SKIPPED as i8);
+    for (w, valid) in valid.iter_mut().enumerate() {
+        let from = (w * 64 * stride).min(rows.len());
+        let rows = &rows[from..((w + 1) * 64 * stride).min(rows.len())];
+        let mut columns = [[[0u8; 32]; 2]; 8];
+        if stride == 8 && rows.len() == 512 {
+            for (half, rows) in rows.as_chunks::<256>().0.iter().enumerate() {
+                for (columns, column) in columns.iter_mut().zip(transpose(rows)) {
+                    store(&mut columns[half], column);
+                }
+            }
+        }
+        for k in 0..=wanted.len() {
+            let f = if k < wanted.len() { usize::from(wanted[k]) } else { features };
+            if stride != 8 || rows.len() != 512 {
+                let column = columns[f % 8].as_flattened_mut();
+                column.fill(SKIPPED);
+                column.iter_mut().zip(rows.chunks_exact(stride)).for_each(|(x, row)| *x = row[f]);
+            }
+            let [low, high] = [load(&columns[f % 8][0]), load(&columns[f % 8][1])];
+            let bits =
+                |x, y| u64::from(_mm256_movemask_epi8(x) as u32) | u64::from(_mm256_movemask_epi8(y) as u32) << 32;
+            if k == wanted.len() {
+                *valid = !bits(_mm256_cmpeq_epi8(low, skipped), _mm256_cmpeq_epi8(high, skipped));
+                continue;
+            }
+            for p in 0..depth {
+                // The bit becomes the highest of its byte.
+                let shift = _mm_cvtsi32_si128(7 - p as i32);
+                planes[(k * depth + p) * words + w] = bits(_mm256_sll_epi16(low, shift), _mm256_sll_epi16(high, shift));
+            }
+        }
+    }
+}
+
+/// The 8 columns of 32 rows of 8 bytes.
+#[target_feature(enable = "avx2")]
+fn transpose(rows: &[u8; 256]) -> [__m256i; 8] {
+    let pairs = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15));
+    // Lane 0 of x[i] has rows 2i and 2i + 1 column by column, lane 1 rows 16 later.
+    let rows = rows.as_chunks::<16>().0;
+    let x: [__m256i; 8] = std::array::from_fn(|i| {
+        // SAFETY: 16 bytes are read from 16.
+        let row = |i: usize| unsafe { _mm_loadu_si128(rows[i].as_ptr().cast()) };
+        _mm256_shuffle_epi8(_mm256_set_m128i(row(i + 8), row(i)), pairs)
+    });
+    // Columns of 4 rows, then of 8: 0 to 3 in the low halves, 4 to 7 in the high ones.
+    let y: [[__m256i; 2]; 4] = std::array::from_fn(|i| {
+        [_mm256_unpacklo_epi16(x[2 * i], x[2 * i + 1]), _mm256_unpackhi_epi16(x[2 * i], x[2 * i + 1])]
+    });
+    let eight = |i: usize, half: usize| {
+        let (a, b) = (y[2 * i][half], y[2 * i + 1][half]);
+        [_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b)]
+    };
+    let mut columns = [_mm256_setzero_si256(); 8];
+    for half in 0..2 {
+        let (a, b) = (eight(0, half), eight(1, half));
+        for quarter in 0..2 {
+            columns[4 * half + 2 * quarter] = _mm256_unpacklo_epi64(a[quarter], b[quarter]);
+            columns[4 * half + 2 * quarter + 1] = _mm256_unpackhi_epi64(a[quarter], b[quarter]);
+        }
+    }
+    columns
+}
+
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) fn lane_places(rows: &[u8], stride: usize, bins: usize, places: usize, out: &mut Places) {
+    if stride != 8 {
+        return plain::lane_places(rows, stride, bins, places, out);
+    }
+    out.of_seven(rows.len() / 8, places);
+    let first = load(&std::array::from_fn::<u32, 8, _>(|f| if f < 7 { (places * f) as u32 } else { 0 }));
+    let (bins, last) = (bins as u32, _mm256_set1_epi32(places as i32 - 1));
+    for (row, numbers) in rows.as_chunks::<8>().0.iter().zip(out.numbers.as_chunks_mut::<8>().0) {
+        let of_label = _mm256_set1_epi32((u32::from(row[7]) * bins) as i32);
+        let bin = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(i64::from_le_bytes(*row)));
+        let place = _mm256_min_epu32(_mm256_add_epi32(bin, of_label), last);
+        store(numbers, _mm256_add_epi32(place, first));
+    }
+}
+
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
 pub(super) fn select(
-    draws: &[u32; CHUNK],
-    odd: bool,
+    draws: &[u8; CHUNK],
     active: &[u64; WORDS],
     path: &[&Bitmap],
     word: usize,
-    out: &mut [u32; CHUNK + 16],
+    places: &mut [u8; CHUNK],
+    listed: &mut [u32; CHUNK + 16],
 ) -> usize {
-    let shift = if odd { 16 } else { 0 };
-    // Draws have 16 bits, so signed numbers of 32 bits compare as they should.
-    let below_first = _mm256_set1_epi32(i32::from(POISSON[0]) - 1);
+    let first = _mm256_set1_epi8(POISSON[0] as i8);
     let mut n = 0;
-    let mut places = [0u8; 64];
-    for (w, draws) in draws.as_chunks::<64>().0.iter().enumerate() {
-        if active[w] == 0 {
+    let chunks = draws.as_chunks::<64>().0.iter().zip(places.as_chunks_mut::<64>().0);
+    for (w, (&active, (draws, places))) in active.iter().zip(chunks).enumerate() {
+        if active == 0 {
             continue;
         }
-        let mut drawn = 0;
-        for (i, eight) in draws.as_chunks::<8>().0.iter().enumerate() {
-            let draw =
-                _mm256_and_si256(_mm256_srl_epi32(load(eight), _mm_cvtsi32_si128(shift)), _mm256_set1_epi32(0xffff));
-            let taken = _mm256_castsi256_ps(_mm256_cmpgt_epi32(draw, below_first));
-            drawn |= u64::from(_mm256_movemask_ps(taken) as u8) << (8 * i);
-        }
-        let mut rest = active[w] & drawn;
-        if rest == 0 {
-            continue;
-        }
-        let mut place = [_mm256_setzero_si256(); 2];
-        for (j, bitmap) in path.iter().enumerate() {
-            let bits = bitmap[word + w];
-            for (place, bits) in place.iter_mut().zip([bits as u32, (bits >> 32) as u32]) {
-                *place = _mm256_or_si256(*place, _mm256_and_si256(bytes_of(bits), _mm256_set1_epi8(1 << j)));
-            }
-        }
+        let drawn = draws.as_chunks::<32>().0.iter().rev().fold(0, |drawn: u64, draws| {
+            let draws = load(draws);
+            let at_least = _mm256_cmpeq_epi8(_mm256_max_epu8(draws, first), draws);
+            drawn << 32 | u64::from(_mm256_movemask_epi8(at_least) as u32)
+        });
+        n = plain::list(active & drawn, w, n, listed);
+        let place = place_bytes(path, word + w);
         for (out, place) in places.as_chunks_mut::<32>().0.iter_mut().zip(place) {
             store(out, place);
         }
-        while rest != 0 {
-            let row = rest.trailing_zeros();
-            rest &= rest - 1;
-            let draw = (draws[row as usize] >> shift) & 0xffff;
-            out[n % CHUNK] = draw << 16 | u32::from(places[row as usize]) << 9 | (64 * w as u32 + row);
-            n += 1;
-        }
-    }
-    // The draws of the listed rows become weights.
-    for eight in out[..n.next_multiple_of(8)].as_chunks_mut::<8>().0 {
-        let entry = load(eight);
-        let draw = _mm256_srli_epi32::<16>(entry);
-        let mut weight = _mm256_setzero_si256();
-        for t in POISSON {
-            weight = _mm256_sub_epi32(weight, _mm256_cmpgt_epi32(draw, _mm256_set1_epi32(i32::from(t) - 1)));
-        }
-        let rest = _mm256_and_si256(entry, _mm256_set1_epi32(0xffff));
-        store(eight, _mm256_or_si256(rest, _mm256_slli_epi32::<16>(weight)));
     }
     n
 }
 
-/// A byte for each bit, all ones where it is set.
+/// The path of each of 64 rows.
 #[target_feature(enable = "avx2")]
-fn bytes_of(bits: u32) -> __m256i {
-    let which = _mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303);
+fn place_bytes(path: &[&Bitmap], word: usize) -> [__m256i; 2] {
+    let low = _mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303);
+    let high = _mm256_or_si256(low, _mm256_set1_epi8(4));
     let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201u64 as i64);
-    let spread = _mm256_shuffle_epi8(_mm256_set1_epi32(bits as i32), which);
-    _mm256_cmpeq_epi8(_mm256_and_si256(spread, bit), bit)
+    let mut place = [_mm256_setzero_si256(); 2];
+    for bitmap in path.iter().rev() {
+        let bits = _mm256_set1_epi64x(bitmap[word] as i64);
+        for (place, which) in place.iter_mut().zip([low, high]) {
+            let set = _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(bits, which), bit), bit);
+            // All ones are -1.
+            *place = _mm256_sub_epi8(_mm256_add_epi8(*place, *place), set);
+        }
+    }
+    place
 }
 
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-pub(super) fn lane_weights(lanes: &Lanes, first: u32, rows: &[u8], stride: usize, out: &mut [u16]) {
-    if lanes.test.is_some() && stride != 8 {
-        return plain::lane_weights(lanes, first, rows, stride, out);
+pub(super) fn places(path: &[&Bitmap], word: usize, out: &mut [u8; SCORE_ROWS]) {
+    for (w, out) in out.as_chunks_mut::<64>().0.iter_mut().enumerate() {
+        for (out, place) in out.as_chunks_mut::<32>().0.iter_mut().zip(place_bytes(path, word + w)) {
+            store(out, place);
+        }
     }
-    let m1 = _mm256_set1_epi32(0x7feb_352d);
-    let m2 = _mm256_set1_epi32(0x846c_a68bu32 as i32);
-    // Comparisons are signed: what is compared is moved by half the range.
-    let half = _mm256_set1_epi16(i16::MIN);
-    let below = POISSON.map(|t| _mm256_xor_si256(_mm256_set1_epi16((t - 1) as i16), half));
-    let (a, b) = (lanes.a.as_chunks::<8>().0, lanes.b.as_chunks::<8>().0);
-    let (a, b) = ([load(&a[0]), load(&a[1])], [load(&b[0]), load(&b[1])]);
-    let live = lanes.live.as_chunks::<16>().0;
-    let live = [load(&live[0]), load(&live[1])];
-    // Which of a vector's rows each pair is of.
-    let pairs = lanes.width / 2;
-    let of_row: [u32; LANES / 2] = std::array::from_fn(|p| (p / pairs) as u32);
-    let of_row = of_row.as_chunks::<8>().0;
-    let first = _mm256_set1_epi32(first as i32);
-    let mut row = [_mm256_add_epi32(first, load(&of_row[0])), _mm256_add_epi32(first, load(&of_row[1]))];
-    let rows_a_vector = LANES / lanes.width;
-    let step = _mm256_set1_epi32(rows_a_vector as i32);
-    let test = lanes.test.as_ref().map(|test| {
-        // A vector's rows lie side by side, and a shuffle reaches 16 bytes: 8 bytes for each row, two rows at most.
-        let place = |l: usize| (test.feature[l] & 7) + if l / lanes.width % 2 == 1 { 8 } else { 0 };
-        let right = _mm256_cmpgt_epi8(load(&test.right), _mm256_setzero_si256());
-        (load(&std::array::from_fn::<u8, LANES, _>(place)), load(&test.bin), right)
-    });
-    for (v, weights) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-        let mut keep = live;
-        if let Some((place, bin, right)) = test {
-            let of = |row: usize| {
-                i64::from_le_bytes(rows[8 * (v * rows_a_vector + row)..][..8].try_into().expect("8 bytes"))
-            };
-            let values = match rows_a_vector {
-                1 => _mm256_set1_epi64x(of(0)),
-                2 => _mm256_setr_epi64x(of(0), of(1), of(0), of(1)),
-                _ => _mm256_setr_epi64x(of(0), of(1), of(2), of(3)),
-            };
-            let value = _mm256_shuffle_epi8(values, place);
-            let up_to = _mm256_cmpeq_epi8(_mm256_max_epu8(value, bin), bin);
-            let wanted = _mm256_xor_si256(up_to, right);
-            keep[0] = _mm256_and_si256(keep[0], _mm256_cvtepi8_epi16(_mm256_castsi256_si128(wanted)));
-            keep[1] = _mm256_and_si256(keep[1], _mm256_cvtepi8_epi16(_mm256_extracti128_si256::<1>(wanted)));
+}
+
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) fn slot_weights(walk: &Walk, rows: &[u8], stride: usize, words: usize, weights: &[u64], out: &mut [u64]) {
+    if stride != 8 {
+        return plain::slot_weights(walk, rows, stride, words, weights, out);
+    }
+    let rows = rows.as_chunks().0;
+    match walk.levels {
+        1 => slot_weights_of::<1>(walk, rows, words, weights, out),
+        2 => slot_weights_of::<2>(walk, rows, words, weights, out),
+        _ => slot_weights_of::<WALK_LEVELS>(walk, rows, words, weights, out),
+    }
+}
+
+/// Lanes are cut into vectors of 4 words, of 2, and of a word of four rows.
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+fn slot_weights_of<const LEVELS: usize>(walk: &Walk, rows: &[[u8; 8]], words: usize, weights: &[u64], out: &mut [u64]) {
+    let mut word = 0;
+    while word + 4 <= words {
+        let walk = WalkLanes::<LEVELS>::new(walk, |lane| (8 * word + lane, 0));
+        walk.rows::<4>(rows, words, word, weights, out);
+        word += 4;
+    }
+    while word + 2 <= words {
+        let walk = WalkLanes::<LEVELS>::new(walk, |lane| (8 * word + lane % 16, 0));
+        walk.rows::<2>(rows, words, word, weights, out);
+        word += 2;
+    }
+    if word < words {
+        // Of two rows in half a vector, a shuffle has to take the second's bytes for its lanes.
+        let walk = WalkLanes::<LEVELS>::new(walk, |lane| (8 * word + lane % 8, if lane / 8 % 2 == 1 { 8 } else { 0 }));
+        walk.four_rows(rows, words, word, weights, out);
+    }
+}
+
+/// Tests and counted children of the trees in the lanes of a vector.
+struct WalkLanes<const LEVELS: usize> {
+    feature: [__m256i; 1 << WALK_LEVELS],
+    bin: [__m256i; 1 << WALK_LEVELS],
+    counted: [__m256i; 1 << (WALK_LEVELS - 1)],
+    right: [__m256i; 1 << (WALK_LEVELS - 1)],
+}
+
+impl<const LEVELS: usize> WalkLanes<LEVELS> {
+    const SLOTS: usize = 1 << (LEVELS - 1);
+
+    /// `of` gives a lane of the walk for each of 32, and what is added to the place of its feature.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    fn new(walk: &Walk, of: impl Fn(usize) -> (usize, u8)) -> Self {
+        let vector = |lanes: &[u8; 64]| load(&std::array::from_fn::<u8, 32, _>(|lane| lanes[of(lane).0]));
+        let place = load(&std::array::from_fn::<u8, 32, _>(|lane| of(lane).1));
+        let mut feature = [_mm256_setzero_si256(); 1 << WALK_LEVELS];
+        let mut bin = feature;
+        for node in 1..1 << LEVELS {
+            feature[node] = _mm256_add_epi8(vector(&walk.feature[node]), place);
+            bin[node] = vector(&walk.bin[node]);
         }
-        for (k, weights) in weights.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-            let x = _mm256_mullo_epi32(_mm256_xor_si256(row[k], a[k]), m1);
-            let x = _mm256_xor_si256(x, _mm256_srli_epi32::<15>(x));
-            let x = _mm256_mullo_epi32(_mm256_xor_si256(x, b[k]), m2);
-            let draws = _mm256_xor_si256(_mm256_xor_si256(x, _mm256_srli_epi32::<16>(x)), half);
-            row[k] = _mm256_add_epi32(row[k], step);
-            let mut sum = _mm256_setzero_si256();
-            for below in below {
-                sum = _mm256_sub_epi16(sum, _mm256_cmpgt_epi16(draws, below));
+        let mut counted = [_mm256_setzero_si256(); 1 << (WALK_LEVELS - 1)];
+        let mut right = counted;
+        for slot in 0..Self::SLOTS {
+            counted[slot] = vector(&walk.counted[slot]);
+            right[slot] = vector(&walk.right[slot]);
+        }
+        WalkLanes { feature, bin, counted, right }
+    }
+
+    /// A row in all lanes.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    fn rows<const WORDS: usize>(&self, rows: &[[u8; 8]], words: usize, word: usize, weights: &[u64], out: &mut [u64]) {
+        let of_rows = weights.chunks_exact(words).zip(out.chunks_exact_mut(words * Self::SLOTS));
+        for (row, (weights, out)) in rows.iter().zip(of_rows) {
+            let row = _mm256_set1_epi64x(i64::from_le_bytes(*row));
+            let mut of_lanes = [0; 4];
+            of_lanes[..WORDS].copy_from_slice(&weights[word..word + WORDS]);
+            let slots = self.weights(row, load(&of_lanes));
+            for (out, slot) in out.chunks_exact_mut(words).zip(slots) {
+                store(&mut of_lanes, slot);
+                out[word..word + WORDS].copy_from_slice(&of_lanes[..WORDS]);
             }
-            store(weights, _mm256_and_si256(sum, keep[k]));
         }
+    }
+
+    /// Four rows in eight lanes each.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    fn four_rows(&self, rows: &[[u8; 8]], words: usize, word: usize, weights: &[u64], out: &mut [u64]) {
+        let of_rows = weights.chunks_exact(4 * words).zip(out.chunks_exact_mut(4 * words * Self::SLOTS));
+        for (rows, (weights, out)) in rows.as_chunks::<4>().0.iter().zip(of_rows) {
+            let of_rows: [u64; 4] = std::array::from_fn(|i| weights[i * words + word]);
+            let slots = self.weights(load(rows), load(&of_rows));
+            for (slot, of_slot) in slots.into_iter().take(Self::SLOTS).enumerate() {
+                let mut of_rows = [0u64; 4];
+                store(&mut of_rows, of_slot);
+                for (i, of_row) in of_rows.into_iter().enumerate() {
+                    out[(i * Self::SLOTS + slot) * words + word] = of_row;
+                }
+            }
+        }
+    }
+
+    /// The weights that count in each slot.
+    #[inline]
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    fn weights(&self, row: __m256i, weights: __m256i) -> [__m256i; 1 << (WALK_LEVELS - 1)] {
+        let left = |feature, bin| {
+            let value = _mm256_shuffle_epi8(row, feature);
+            _mm256_cmpeq_epi8(_mm256_max_epu8(value, bin), bin)
+        };
+        let (feature, bin) = (&self.feature, &self.bin);
+        // Weights by the decisions before the last.
+        let mut of_parent = [weights; 1 << (WALK_LEVELS - 1)];
+        let mut last = left(feature[1], bin[1]);
+        if LEVELS > 1 {
+            let first = last;
+            let choose = |of: &[__m256i; 8], node: usize| _mm256_blendv_epi8(of[node + 1], of[node], first);
+            last = left(choose(feature, 2), choose(bin, 2));
+            of_parent[0] = _mm256_and_si256(first, weights);
+            of_parent[1] = _mm256_andnot_si256(first, weights);
+            if LEVELS > 2 {
+                let second = last;
+                let choose = |of: &[__m256i; 8]| {
+                    let on_left = _mm256_blendv_epi8(of[6], of[4], first);
+                    let on_right = _mm256_blendv_epi8(of[7], of[5], first);
+                    _mm256_blendv_epi8(on_right, on_left, second)
+                };
+                last = left(choose(feature), choose(bin));
+                let [on_left, on_right, ..] = of_parent;
+                of_parent = [
+                    _mm256_and_si256(second, on_left),
+                    _mm256_andnot_si256(second, on_left),
+                    _mm256_and_si256(second, on_right),
+                    _mm256_andnot_si256(second, on_right),
+                ];
+            }
+        }
+        std::array::from_fn(|slot| {
+            if slot >= Self::SLOTS {
+                return _mm256_setzero_si256();
+            }
+            // Rows on the left where the right child is counted, or on the right where the left one is, have equal bits.
+            let elsewhere = _mm256_cmpeq_epi8(last, self.right[slot]);
+            _mm256_and_si256(_mm256_andnot_si256(elsewhere, self.counted[slot]), of_parent[slot])
+        })
     }
 }
 

@@ -9,7 +9,7 @@ pub(in crate::forest) const NO_SLOT: u32 = u32::MAX;
 #[derive(Debug)]
 pub(in crate::forest) struct Descent {
     /// The node at the end of each path.
-    pub(super) from: Box<[u32; 128]>,
+    pub(super) from: Box<[u32; 256]>,
     pub(super) steps: usize,
     /// For each node the left child in bits 0..32, its feature in bits 32..40 and its bin in bits 40..48. A leaf leads to
     /// itself, as nothing exceeds its bin of 255.
@@ -21,7 +21,7 @@ pub(in crate::forest) struct Descent {
 impl Descent {
     /// # Panics
     /// If it could lead out of the tree: kernels rely on it.
-    pub(in crate::forest) fn new(from: Box<[u32; 128]>, steps: usize, tree: &[Step], slots: Vec<u32>) -> Self {
+    pub(in crate::forest) fn new(from: Box<[u32; 256]>, steps: usize, tree: &[Step], slots: Vec<u32>) -> Self {
         let len = tree.len() as u32;
         let word = |step: &Step| {
             let (feature, bin) = if step.inner == 1 { (step.feature, step.bin) } else { (0, u8::MAX) };

@@ -12,20 +12,23 @@
 
 use std::fmt;
 
-use super::bagging::PairKey;
+use super::bagging::{DrawKey, TREES_A_HASH};
 
 mod aligned;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-mod bytes;
 mod descent;
+mod lanes;
 mod plain;
+mod seven;
 
 pub(super) use aligned::Aligned;
-pub(super) use bytes::{ByteCounters, ByteLanes, WALK_LEVELS, Walk};
 pub(super) use descent::{Descent, NO_SLOT};
+use lanes::Cell;
+pub(super) use lanes::{Cells, DRAWN_ROWS, LANE_WORDS, LANES, LaneKeys, Places, WALK_LEVELS, Walk};
+pub(super) use seven::{Bases, SevenBy32};
 
 /// Which instructions the kernels use. All give the same counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,12 +80,15 @@ impl InstructionSet {
         sets
     }
 
-    /// Whether vectors of 64 bytes are added under a mask in one instruction.
-    pub(super) fn has_masks(self) -> bool {
-        #[cfg(target_arch = "x86_64")]
-        return self.0 == Level::Avx512;
-        #[cfg(not(target_arch = "x86_64"))]
-        false
+    /// Deepest level that is worth counting with a lane for each tree.
+    pub(super) fn lane_levels(self) -> usize {
+        match self.0 {
+            Level::Portable => 1,
+            #[cfg(target_arch = "x86_64")]
+            Level::V2 => 1,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 | Level::Avx512 => WALK_LEVELS,
+        }
     }
 
     /// The word in the journal and in [`Self::VARIABLE`].
@@ -159,45 +165,8 @@ pub(super) const SCORE_ROWS: usize = 256;
 #[repr(align(64))]
 pub(super) struct Votes(pub(super) [u32; 16]);
 
-/// Rows whose weights in 32 trees are held at once.
-pub(super) const LANE_ROWS: usize = 256;
-
-/// 16-bit lanes of the widest vector.
-pub(super) const LANES: usize = 32;
-
-/// Byte lanes of the widest vector: trees side by side.
-pub(super) const BYTE_LANES: usize = 64;
-
-/// Rows whose weights in them are held at once.
-pub(super) const MASKED_ROWS: usize = 128;
-
-/// Trees side by side, two lanes a pair: 8, 16 or 32 lanes, so that a vector holds 4, 2 or 1 rows. What is said of a
-/// lane is repeated for each row of a vector.
-#[derive(Clone, Debug)]
-#[repr(align(64))]
-pub(super) struct Lanes {
-    /// [`PairKey::a`] of each pair.
-    pub(super) a: [u32; LANES / 2],
-    /// [`PairKey::b`] of each pair.
-    pub(super) b: [u32; LANES / 2],
-    /// All ones in the lanes that hold a tree.
-    pub(super) live: [u16; LANES],
-    /// Lanes of a row.
-    pub(super) width: usize,
-    /// Only rows on one side of a test, if so.
-    pub(super) test: Option<LaneTest>,
-}
-
-/// A test for each tree lane.
-#[derive(Clone, Debug)]
-pub(super) struct LaneTest {
-    pub(super) feature: [u8; LANES],
-    pub(super) bin: [u8; LANES],
-    /// 1 for rows above the bin, 0 for those up to it.
-    pub(super) right: [u8; LANES],
-    /// For each feature the bin of the lanes that test it, and in the others 255.
-    pub(super) bins: Vec<[u8; LANES]>,
-}
+/// Rows whose weights in the lanes of all trees are held at once.
+pub(super) const LANE_ROWS: usize = 128;
 
 /// Compiles kernels of [`plain`] again for wider instructions and picks by instruction set.
 macro_rules! kernels {
@@ -242,71 +211,57 @@ kernels! {
     /// Runs `program` on [`RUN`] rows. `tests` begins at the run's first word, with `stride` words a test.
     fn run(program: &[Mux], tests: &[u64], stride: usize, registers: &mut [Bitmap]);
 
-    /// 32 random bits for each of the rows `first`, `first` + 1, …
-    fn draws(key: PairKey, first: u32, out: &mut [u32]);
+    /// The draws of four trees for the rows `first`, `first` + 1, …
+    fn draws(key: DrawKey, first: u32, out: [&mut [u8]; TREES_A_HASH]);
 
-    /// Lists the rows of a chunk that are `active` and were drawn at least once by the tree whose draw is the upper
-    /// (`odd`) or lower half of `draws`: row in bits 0..9, its path in bits 9..16 (a bit from each of the at most 7
-    /// bitmaps `path`, in which the chunk begins at `word`), its weight from bit 16 on. Returns how many.
+    /// Lists the rows of a chunk that are `active` and were drawn at least once, by their `draws` in a tree. Writes at least
+    /// their `places`: where their paths lead, a bit from each of the at most 7 bitmaps `path`, in which the chunk begins
+    /// at `word`. Returns how many.
     fn select(
-        draws: &[u32; CHUNK],
-        odd: bool,
+        draws: &[u8; CHUNK],
         active: &[u64; WORDS],
         path: &[&Bitmap],
         word: usize,
-        out: &mut [u32; CHUNK + 16],
+        places: &mut [u8; CHUNK],
+        listed: &mut [u32; CHUNK + 16],
     ) -> usize;
 
-    /// Adds the weights of `entries` (of [`select`]) for rows of 7 features and 32 bins: `table` has 7 × 32 counters
-    /// for each slot and class, `slots` the slot × classes of each path. Returns the sum of the weights.
-    fn add_7x32(entries: &[u32], rows: &[[u8; 8]], slots: &[u32; 128], table: &mut [[u16; 224]]) -> u32;
+    /// Adds the weights of the `listed` rows (see [`select`]) of the chunk that begins at row `from` of `rows`: `table` has
+    /// 7 × 32 counters for each slot and class.
+    fn add_7x32(
+        listed: &[u32],
+        draws: &[u8; CHUNK],
+        places: &[u8; CHUNK],
+        rows: &SevenBy32,
+        from: usize,
+        bases: &Bases,
+        table: &mut [[u32; 224]],
+    );
 
-    /// Leads the rows of `entries` (of [`select`], of a chunk whose `rows` have `stride` bytes) to their slots. Those that
-    /// have one are listed in `kept`, their slots in `slots`. Returns how many.
+    /// Leads the `listed` rows of a chunk (see [`select`]), whose `rows` have `stride` bytes, to their slots. Those that
+    /// have one are kept in the list, their slots in `slots`. Returns how many.
     fn descend(
         descent: &Descent,
-        entries: &[u32],
+        listed: &mut [u32],
+        places: &[u8; CHUNK],
         rows: &[u8],
         stride: usize,
-        kept: &mut [u32; CHUNK + 16],
         slots: &mut [u32; CHUNK + 16],
     ) -> usize;
 
-    /// Moves 16-bit counts to 32-bit sums.
-    fn widen(narrow: &mut [u16], wide: &mut [u32]);
-
-    /// The weights of `rows` (of `stride` bytes, the first of which is row `first`) in each lane, row-major; with a test,
-    /// only of the rows for which the lane's feature compares as it says. There are a multiple of 4 rows.
-    fn lane_weights(lanes: &Lanes, first: u32, rows: &[u8], stride: usize, out: &mut [u16]);
-
-    /// For each feature and up to [`LANE_ROWS`] rows, label × `bins` + bin, or `skipped` for skipped rows: feature f of
-    /// row i at f × [`LANE_ROWS`] + i.
-    fn lane_places(rows: &[u8], stride: usize, bins: u16, skipped: u16, out: &mut [u16]);
-
-    /// Adds the `width` weights of each row to the vector of each table (one a feature) that [`lane_places`] found for
-    /// it.
-    fn lane_add(width: usize, weights: &[u16], places: &[u16], tables: &mut [Aligned<u16>]);
-
     /// The weights of the rows `first`, `first` + 1, … in each lane; those of lanes without a tree have no meaning. There are
-    /// a multiple of 4 rows.
-    fn byte_weights(lanes: &ByteLanes, first: u32, out: &mut [[u8; BYTE_LANES]]);
+    /// a multiple of [`DRAWN_ROWS`] rows.
+    fn lane_weights(keys: &LaneKeys, first: u32, out: &mut [u64]);
 
-    /// For each of `rows` and each node of the last decided level, the lanes whose tree has the row in the counted child of
-    /// the node.
-    fn walk(walk: &Walk, rows: &[[u8; 8]], out: &mut [u64]);
+    /// For each of `rows` and each node of the last decided level, the weights in the lanes whose tree has the row in the
+    /// counted child of the node, and zeros in the others. A row has `words` words of lanes.
+    fn slot_weights(walk: &Walk, rows: &[u8], stride: usize, words: usize, weights: &[u64], out: &mut [u64]);
 
-    /// Adds the weights of each row, under the mask of each of its `slots`, to the vector of that slot at the place that
-    /// [`lane_places`] found for the row in each feature's counters.
-    fn masked_add(
-        slots: usize,
-        weights: &[[u8; BYTE_LANES]],
-        masks: &[u64],
-        places: &[u16],
-        counters: &mut [ByteCounters],
-    );
+    /// Where `rows` are counted: a feature's place is label × `bins` + bin, or for skipped rows the last of its `places`.
+    fn lane_places(rows: &[u8], stride: usize, bins: usize, places: usize, out: &mut Places);
 
-    /// Moves 8-bit counts to 32-bit sums.
-    fn widen_bytes(narrow: &mut [u8], wide: &mut [u32]);
+    /// Adds the weights of each row, `words` words for each slot, to the cells at its places.
+    fn lane_add(words: usize, weights: &[u64], places: &Places, cells: &mut Cells);
 
     /// The path of each of [`SCORE_ROWS`] rows: bit j from the j-th of at most 7 bitmaps, in which they begin at `word`.
     fn places(path: &[&Bitmap], word: usize, out: &mut [u8; SCORE_ROWS]);

@@ -2,11 +2,11 @@
 //! is said in [`super`].
 
 use super::{
-    Aligned, BYTE_LANES, Bitmap, ByteCounters, ByteLanes, CHUNK, Descent, LANE_ROWS, LANES, Lanes, Mux, NO_SLOT,
-    RUN_WORDS, SCORE_ROWS, Votes, WORDS, Walk, operand,
+    Bases, Bitmap, CHUNK, Cell, Cells, DRAWN_ROWS, Descent, LaneKeys, Mux, NO_SLOT, Places, RUN_WORDS, SCORE_ROWS,
+    SevenBy32, Votes, WORDS, Walk, operand,
 };
 use crate::forest::SKIPPED;
-use crate::forest::bagging::{POISSON, PairKey, weight_of_draw};
+use crate::forest::bagging::{DrawKey, POISSON, TREES_A_HASH, weight_of_draw};
 
 #[inline(always)]
 pub(in crate::forest) fn planes(
@@ -88,285 +88,320 @@ pub(in crate::forest) fn run(program: &[Mux], tests: &[u64], stride: usize, regi
 }
 
 #[inline(always)]
-pub(in crate::forest) fn draws(key: PairKey, first: u32, out: &mut [u32]) {
-    for (i, draw) in out.iter_mut().enumerate() {
-        *draw = key.draws(first.wrapping_add(i as u32));
+pub(in crate::forest) fn draws(key: DrawKey, first: u32, out: [&mut [u8]; TREES_A_HASH]) {
+    let [a, b, c, d] = out;
+    let whole = a.len() / DRAWS * DRAWS;
+    {
+        let (a, b) = (a.as_chunks_mut().0, b.as_chunks_mut().0);
+        let (c, d) = (c.as_chunks_mut().0, d.as_chunks_mut().0);
+        for (i, (((a, b), c), d)) in a.iter_mut().zip(b).zip(c).zip(d).enumerate() {
+            draw(key, first.wrapping_add((i * DRAWS) as u32), [a, b, c, d]);
+        }
+    }
+    let rest = a.len() - whole;
+    if rest > 0 {
+        let mut last = [[0; DRAWS]; TREES_A_HASH];
+        draw(key, first.wrapping_add(whole as u32), last.each_mut());
+        for (out, last) in [a, b, c, d].into_iter().zip(last) {
+            out[whole..].copy_from_slice(&last[..rest]);
+        }
+    }
+}
+
+/// Rows whose draws are made at once.
+const DRAWS: usize = 32;
+
+/// Draws in four trees. A vector of hashes has every fourth row, so that bytes of four vectors side by side are neighbours.
+#[inline(always)]
+fn draw(key: DrawKey, first: u32, out: [&mut [u8; DRAWS]; TREES_A_HASH]) {
+    const EVEN: u32 = 0x00ff_00ff;
+    let [mut x, mut y, mut z, mut w] = [[0u32; DRAWS / 4]; 4];
+    for j in 0..DRAWS / 4 {
+        let row = first.wrapping_add(4 * j as u32);
+        x[j] = key.draws(row);
+        y[j] = key.draws(row.wrapping_add(1));
+        z[j] = key.draws(row.wrapping_add(2));
+        w[j] = key.draws(row.wrapping_add(3));
+    }
+    let [mut a, mut b, mut c, mut d] = [[0u32; DRAWS / 4]; 4];
+    for j in 0..DRAWS / 4 {
+        let (xy_even, xy_odd) = (x[j] & EVEN | (y[j] & EVEN) << 8, x[j] >> 8 & EVEN | y[j] & !EVEN);
+        let (zw_even, zw_odd) = (z[j] & EVEN | (w[j] & EVEN) << 8, z[j] >> 8 & EVEN | w[j] & !EVEN);
+        (a[j], c[j]) = (xy_even & 0xffff | zw_even << 16, xy_even >> 16 | zw_even & 0xffff_0000);
+        (b[j], d[j]) = (xy_odd & 0xffff | zw_odd << 16, xy_odd >> 16 | zw_odd & 0xffff_0000);
+    }
+    for (out, of) in out.into_iter().zip([a, b, c, d]) {
+        out.as_chunks_mut::<4>().0.iter_mut().zip(of).for_each(|(out, of)| *out = of.to_le_bytes());
     }
 }
 
 #[inline(always)]
 pub(in crate::forest) fn select(
-    draws: &[u32; CHUNK],
-    odd: bool,
+    draws: &[u8; CHUNK],
     active: &[u64; WORDS],
     path: &[&Bitmap],
     word: usize,
-    out: &mut [u32; CHUNK + 16],
+    places: &mut [u8; CHUNK],
+    listed: &mut [u32; CHUNK + 16],
 ) -> usize {
-    let shift = if odd { 16 } else { 0 };
     let mut n = 0;
-    for (w, &bits) in active.iter().enumerate() {
-        let mut rest = bits;
-        while rest != 0 {
-            let row = w as u32 * 64 + rest.trailing_zeros();
-            rest &= rest - 1;
-            let draw = (draws[row as usize % CHUNK] >> shift) & 0xffff;
-            out[n % CHUNK] = draw << 16 | row;
-            n += usize::from(draw >= u32::from(POISSON[0]));
-        }
+    for (w, (&active, draws)) in active.iter().zip(draws.as_chunks::<64>().0).enumerate() {
+        n = list(active & drawn(draws), w, n, listed);
     }
-    let listed = &mut out[..n];
-    for entry in listed.iter_mut() {
-        let draw = *entry >> 16;
-        let weight: u32 = POISSON.iter().map(|&t| u32::from(draw >= u32::from(t))).sum();
-        *entry = (*entry & 0xffff) | weight << 16;
-    }
-    for (j, bitmap) in path.iter().enumerate() {
-        let words: &[u64; WORDS] = bitmap[word..word + WORDS].try_into().expect("a slice of WORDS words");
-        for entry in listed.iter_mut() {
-            let row = *entry & 511;
-            let bit = words[(row / 64) as usize] >> (row % 64) & 1;
-            *entry |= (bit as u32) << (9 + j);
-        }
+    for &row in &listed[..n] {
+        let (w, bit) = (row as usize / 64 % WORDS, row % 64);
+        let place = path.iter().rev().fold(0, |place, bitmap| 2 * place + (bitmap[word + w] >> bit & 1) as u8);
+        places[row as usize % CHUNK] = place;
     }
     n
 }
 
+/// Rows with a weight.
 #[inline(always)]
-pub(in crate::forest) fn lane_weights(lanes: &Lanes, first: u32, rows: &[u8], stride: usize, out: &mut [u16]) {
-    let pairs = lanes.width / 2;
-    let rows_a_vector = LANES / lanes.width;
-    let of_row: [u32; LANES / 2] = std::array::from_fn(|p| (p / pairs) as u32);
-    // Were the length of these loops known, they would be unrolled, and the vectors in them not be found.
-    let len = std::hint::black_box(LANES);
-    for (v, weights) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-        let row = first.wrapping_add((v * rows_a_vector) as u32);
-        let mut both = [0u32; LANES / 2];
-        let keys = lanes.a.iter().zip(&lanes.b).zip(&of_row);
-        for (both, ((&a, &b), of_row)) in both[..len / 2].iter_mut().zip(keys) {
-            *both = PairKey { a, b }.draws(row.wrapping_add(*of_row));
-        }
-        let draws = halves(both);
-        for ((weight, &draw), live) in weights[..len].iter_mut().zip(&draws).zip(&lanes.live) {
-            *weight = weight_of_draw(draw) as u16 & live;
-        }
-        let Some(test) = &lanes.test else { continue };
-        // Each feature is compared in all lanes; in lanes that test another feature nothing is above its bin.
-        let mut right = [0u8; LANES];
-        for (f, bins) in test.bins.iter().enumerate() {
-            let lanes_of = right[..len].chunks_exact_mut(lanes.width).zip(bins.chunks_exact(lanes.width));
-            for (i, (right, bins)) in lanes_of.enumerate() {
-                let value = rows[(v * rows_a_vector + i) * stride + f];
-                for (right, &bin) in right.iter_mut().zip(bins) {
-                    *right |= u8::from(value > bin);
-                }
-            }
-        }
-        for ((weight, right), wanted) in weights[..len].iter_mut().zip(right).zip(&test.right) {
-            *weight &= 0u16.wrapping_sub(u16::from(right == *wanted));
-        }
+fn drawn(draws: &[u8; 64]) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * ONES;
+    let mut drawn = 0;
+    for (i, draws) in draws.as_chunks::<8>().0.iter().enumerate() {
+        let draws = u64::from_le_bytes(*draws);
+        // The highest bit of a byte is set if the byte is at least the first threshold, which is below 128.
+        let at_least = (draws | ((draws & !HIGH) + (0x80 - POISSON[0]) as u64 * ONES)) & HIGH;
+        drawn |= ((at_least >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * i);
     }
+    drawn
 }
 
-/// The lower and the upper half of each number, in turn.
+/// Lists the rows of `bits`, the word `w` of a chunk, after `n` others. Returns how many are listed then.
 #[inline(always)]
-fn halves(both: [u32; LANES / 2]) -> [u16; LANES] {
-    let both = both.map(|both| if cfg!(target_endian = "big") { both.rotate_left(16) } else { both });
-    // SAFETY: plain numbers of the same size. Written as shifts, the compiler takes the vector apart.
-    unsafe { std::mem::transmute(both) }
-}
-
-#[inline(always)]
-pub(in crate::forest) fn lane_places(rows: &[u8], stride: usize, bins: u16, skipped: u16, out: &mut [u16]) {
-    let features = stride - 1;
-    for (i, row) in rows.chunks_exact(stride).enumerate() {
-        let label = row[features];
-        for (f, &bin) in row[..features].iter().enumerate() {
-            let place = u16::from(label).wrapping_mul(bins).wrapping_add(u16::from(bin));
-            out[f * LANE_ROWS + i] = if label == SKIPPED { skipped } else { place };
+pub(super) fn list(bits: u64, w: usize, n: usize, listed: &mut [u32; CHUNK + 16]) -> usize {
+    /// Rows that are listed at once, and if they are too many, overwritten by the next: about every seventh row of 64 is
+    /// selected, so that two steps mostly do, whose number is foreseen.
+    const STEP: usize = 6;
+    let mut rest = bits;
+    let to = n + bits.count_ones() as usize;
+    let mut at = n;
+    while at < to {
+        let step: &mut [u32; STEP] = (&mut listed[at..at + STEP]).try_into().expect("a step");
+        for row in step {
+            *row = 64 * w as u32 + rest.trailing_zeros();
+            rest &= rest.wrapping_sub(1);
         }
+        at += STEP;
     }
+    to
 }
 
-#[inline(always)]
-pub(in crate::forest) fn lane_add(width: usize, weights: &[u16], places: &[u16], tables: &mut [Aligned<u16>]) {
-    match width {
-        8 => add_lanes::<8>(weights, places, tables),
-        16 => add_lanes::<16>(weights, places, tables),
-        _ => add_lanes::<32>(weights, places, tables),
+/// The weight of each draw.
+pub(super) static WEIGHTS: [u32; 256] = {
+    let mut weights = [0; 256];
+    let mut draw = 0;
+    while draw < 256 {
+        weights[draw] = weight_of_draw(draw as u8);
+        draw += 1;
     }
-}
-
-#[inline(always)]
-fn add_lanes<const WIDTH: usize>(weights: &[u16], places: &[u16], tables: &mut [Aligned<u16>]) {
-    #[inline(always)]
-    fn add<const WIDTH: usize>(table: &mut [[u16; WIDTH]], place: u16, weights: &[u16; WIDTH]) {
-        let sums = &mut table[usize::from(place)];
-        for l in 0..WIDTH {
-            sums[l] = sums[l].wrapping_add(weights[l]);
-        }
-    }
-    let weights = weights.as_chunks::<WIDTH>().0;
-    // Four features at once: neighbouring rows often add to the same counters, and each has to wait for the one before.
-    for (tables, places) in tables.chunks_mut(4).zip(places.chunks(4 * LANE_ROWS)) {
-        let of = |f: usize| &places[f * LANE_ROWS..][..weights.len()];
-        match tables {
-            [a, b, c, d] => {
-                let (pa, pb, pc, pd) = (of(0), of(1), of(2), of(3));
-                let (a, b) = (a.as_chunks_mut().0, b.as_chunks_mut().0);
-                let (c, d) = (c.as_chunks_mut().0, d.as_chunks_mut().0);
-                for (i, weights) in weights.iter().enumerate() {
-                    add(a, pa[i], weights);
-                    add(b, pb[i], weights);
-                    add(c, pc[i], weights);
-                    add(d, pd[i], weights);
-                }
-            }
-            [a, b, c] => {
-                let (pa, pb, pc) = (of(0), of(1), of(2));
-                let (a, b, c) = (a.as_chunks_mut().0, b.as_chunks_mut().0, c.as_chunks_mut().0);
-                for (i, weights) in weights.iter().enumerate() {
-                    add(a, pa[i], weights);
-                    add(b, pb[i], weights);
-                    add(c, pc[i], weights);
-                }
-            }
-            _ => {
-                for (f, table) in tables.iter_mut().enumerate() {
-                    let table = table.as_chunks_mut().0;
-                    for (weights, &place) in weights.iter().zip(of(f)) {
-                        add(table, place, weights);
-                    }
-                }
-            }
-        }
-    }
-}
-
-#[inline(always)]
-pub(in crate::forest) fn byte_weights(lanes: &ByteLanes, first: u32, out: &mut [[u8; BYTE_LANES]]) {
-    for (i, weights) in out.iter_mut().enumerate() {
-        for (p, pair) in weights.as_chunks_mut::<2>().0[..lanes.pairs].iter_mut().enumerate() {
-            let draws = PairKey { a: lanes.a[p], b: lanes.b[p] }.draws(first.wrapping_add(i as u32));
-            *pair = [weight_of_draw(draws as u16) as u8, weight_of_draw((draws >> 16) as u16) as u8];
-        }
-    }
-}
-
-#[inline(always)]
-pub(in crate::forest) fn walk(walk: &Walk, rows: &[[u8; 8]], out: &mut [u64]) {
-    let slots = walk.slots();
-    for (row, masks) in rows.iter().zip(out.chunks_exact_mut(slots)) {
-        masks.fill(0);
-        for lane in 0..BYTE_LANES {
-            let mut node = 1;
-            for _ in 0..walk.levels {
-                let right = row[usize::from(walk.feature[node][lane])] > walk.bin[node][lane];
-                node = 2 * node + usize::from(right);
-            }
-            let parent = node / 2 - slots;
-            let is_counted = walk.right[parent] >> lane & 1 == node as u64 & 1;
-            masks[parent] |= walk.counted[parent] & u64::from(is_counted) << lane;
-        }
-    }
-}
-
-/// A byte counter that has come so far is emptied: up to here no weight makes it overflow.
-const FULL: u8 = 128;
-
-#[inline(always)]
-pub(in crate::forest) fn masked_add(
-    slots: usize,
-    weights: &[[u8; BYTE_LANES]],
-    masks: &[u64],
-    places: &[u16],
-    counters: &mut [ByteCounters],
-) {
-    for (ByteCounters { narrow, wide }, places) in counters.iter_mut().zip(places.chunks(LANE_ROWS)) {
-        for ((weights, masks), &place) in weights.iter().zip(masks.chunks_exact(slots)).zip(places) {
-            for (slot, &mask) in masks.iter().enumerate() {
-                let at = (usize::from(place) * slots + slot) * BYTE_LANES;
-                let counters = &mut narrow[at..at + BYTE_LANES];
-                let mut is_full = false;
-                for (lane, (counter, weight)) in counters.iter_mut().zip(weights).enumerate() {
-                    *counter += weight * (mask >> lane & 1) as u8;
-                    is_full |= *counter >= FULL;
-                }
-                if is_full {
-                    widen_bytes(counters, &mut wide[at..at + BYTE_LANES]);
-                }
-            }
-        }
-    }
-}
-
-#[inline(always)]
-pub(in crate::forest) fn widen_bytes(narrow: &mut [u8], wide: &mut [u32]) {
-    for (wide, narrow) in wide.iter_mut().zip(narrow) {
-        *wide += u32::from(*narrow);
-        *narrow = 0;
-    }
-}
+    weights
+};
 
 #[inline(always)]
 pub(in crate::forest) fn add_7x32(
-    entries: &[u32],
-    rows: &[[u8; 8]],
-    slots: &[u32; 128],
-    table: &mut [[u16; 224]],
-) -> u32 {
-    let mut sum = 0;
-    for &entry in entries {
-        let row = u64::from_le_bytes(rows[(entry & 511) as usize]);
-        let weight = entry >> 16;
-        sum += weight;
-        let weight = weight as u16;
-        let sums = &mut table[(slots[(entry >> 9 & 127) as usize] + (row >> 56) as u32) as usize];
-        // Bytes are taken two by two: the lowest two of a register are the cheapest to take.
-        let bins = row & 0x1f1f_1f1f_1f1f_1f1f;
-        let pair = |k: u32| ((bins >> (16 * k)) as u8 as usize, (bins >> (16 * k) >> 8) as u8 as usize);
-        let ((a, b), (c, d), (e, f), (g, _)) = (pair(0), pair(1), pair(2), pair(3));
-        sums[a] = sums[a].wrapping_add(weight);
-        sums[32 + b] = sums[32 + b].wrapping_add(weight);
-        sums[64 + c] = sums[64 + c].wrapping_add(weight);
-        sums[96 + d] = sums[96 + d].wrapping_add(weight);
-        sums[128 + e] = sums[128 + e].wrapping_add(weight);
-        sums[160 + f] = sums[160 + f].wrapping_add(weight);
-        sums[192 + g] = sums[192 + g].wrapping_add(weight);
+    listed: &[u32],
+    draws: &[u8; CHUNK],
+    places: &[u8; CHUNK],
+    rows: &SevenBy32,
+    from: usize,
+    bases: &Bases,
+    table: &mut [[u32; 224]],
+) {
+    assert!(rows.classes == bases.classes && table.len() == bases.cells, "counters of other slots");
+    let rows: &[[u8; 8]; CHUNK] = rows.rows[from..from + CHUNK].try_into().expect("a chunk");
+    for &row in listed {
+        let i = row as usize % CHUNK;
+        let weight = WEIGHTS[usize::from(draws[i])];
+        let row = &rows[i];
+        let cell = (bases.bases[usize::from(places[i])] + u32::from(row[7])) as usize;
+        // SAFETY: a base and a label together are below the number of cells, see [`Bases`] and [`SevenBy32`].
+        let sums = unsafe { table.get_unchecked_mut(cell) };
+        for (f, &bin) in row[..7].iter().enumerate() {
+            // SAFETY: bins are below 32, see [`SevenBy32`].
+            let sum = unsafe { sums.get_unchecked_mut(32 * f + usize::from(bin)) };
+            *sum = sum.wrapping_add(weight);
+        }
     }
-    sum
 }
 
 #[inline(always)]
 pub(in crate::forest) fn descend(
     descent: &Descent,
-    entries: &[u32],
+    listed: &mut [u32],
+    places: &[u8; CHUNK],
     rows: &[u8],
     stride: usize,
-    kept: &mut [u32; CHUNK + 16],
     slots: &mut [u32; CHUNK + 16],
 ) -> usize {
     let mut n = 0;
-    for &entry in entries {
-        let row = &rows[(entry & 511) as usize * stride..][..stride];
-        let mut node = descent.from[(entry >> 9 & 127) as usize];
+    for k in 0..listed.len() {
+        let listed_row = listed[k];
+        let i = listed_row as usize % CHUNK;
+        let row = &rows[i * stride..][..stride];
+        let mut node = descent.from[usize::from(places[i])];
         for _ in 0..descent.steps {
             let word = descent.nodes[node as usize];
             let right = row[usize::from((word >> 32) as u8)] > (word >> 40) as u8;
             node = word as u32 + u32::from(right);
         }
         let slot = descent.slots[node as usize];
-        (kept[n % CHUNK], slots[n % CHUNK]) = (entry, slot);
+        (listed[n], slots[n % CHUNK]) = (listed_row, slot);
         n += usize::from(slot != NO_SLOT);
     }
     n
 }
 
 #[inline(always)]
-pub(in crate::forest) fn widen(narrow: &mut [u16], wide: &mut [u32]) {
-    for (wide, narrow) in wide.iter_mut().zip(narrow) {
-        *wide += u32::from(*narrow);
-        *narrow = 0;
+pub(in crate::forest) fn lane_weights(keys: &LaneKeys, first: u32, out: &mut [u64]) {
+    for (i, out) in out.chunks_exact_mut(DRAWN_ROWS * keys.words()).enumerate() {
+        let first = first.wrapping_add((i * DRAWN_ROWS) as u32);
+        let draws = as_u32(out);
+        let keys = keys.row.iter().zip(&keys.a[..]).zip(&keys.b[..]);
+        for (draws, ((&row, &a), &b)) in draws.iter_mut().zip(keys) {
+            *draws = DrawKey { a, b }.draws(first.wrapping_add(row)).to_le();
+        }
+        for draw in as_bytes(out) {
+            let d = *draw;
+            let [t1, t2, t3, t4, t5] = POISSON;
+            *draw = u8::from(d >= t1) + u8::from(d >= t2) + u8::from(d >= t3) + u8::from(d >= t4) + u8::from(d >= t5);
+        }
+    }
+}
+
+fn as_u32(words: &mut [u64]) -> &mut [u32] {
+    // SAFETY: plain numbers, of a lesser alignment.
+    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), 2 * words.len()) }
+}
+
+fn as_bytes(words: &mut [u64]) -> &mut [u8] {
+    // SAFETY: plain numbers, of a lesser alignment.
+    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), 8 * words.len()) }
+}
+
+#[inline(always)]
+pub(in crate::forest) fn slot_weights(
+    walk: &Walk,
+    rows: &[u8],
+    stride: usize,
+    words: usize,
+    weights: &[u64],
+    out: &mut [u64],
+) {
+    let slots = walk.slots();
+    let weights = weights.chunks_exact(words);
+    for ((row, weights), out) in rows.chunks_exact(stride).zip(weights).zip(out.chunks_exact_mut(slots * words)) {
+        // For each node, ones in the lanes whose tree sends the row right. Each feature is compared in all lanes; in lanes
+        // that test another feature nothing is above its bin.
+        let mut right = [[0u8; 64]; 1 << super::WALK_LEVELS];
+        for (right, bins) in right[1..].iter_mut().zip(&walk.bins[1..]) {
+            for (&value, bins) in row.iter().zip(bins) {
+                right.iter_mut().zip(bins).for_each(|(r, &bin)| *r |= 0u8.wrapping_sub(u8::from(value > bin)));
+            }
+        }
+        for (slot, out) in out.chunks_exact_mut(words).enumerate() {
+            let mut mask = walk.counted[slot];
+            let last = &right[slots + slot];
+            mask.iter_mut().zip(last.iter().zip(&walk.right[slot])).for_each(|(m, (r, wanted))| *m &= !(r ^ wanted));
+            let mut node = slots + slot;
+            while node > 1 {
+                let flip = if node & 1 == 1 { 0 } else { u8::MAX };
+                node /= 2;
+                mask.iter_mut().zip(&right[node]).for_each(|(m, r)| *m &= r ^ flip);
+            }
+            for ((out, weight), mask) in out.iter_mut().zip(weights).zip(mask.as_chunks::<8>().0) {
+                *out = weight & u64::from_ne_bytes(*mask);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+pub(in crate::forest) fn lane_places(rows: &[u8], stride: usize, bins: usize, places: usize, out: &mut Places) {
+    out.stride = stride;
+    out.places = places * (stride - 1);
+    out.numbers.resize(rows.len(), 0);
+    let (bins, last) = (bins as u32, places as u32 - 1);
+    if stride == 8 {
+        let first: [u32; 8] = std::array::from_fn(|f| if f < 7 { places as u32 * f as u32 } else { 0 });
+        for (row, numbers) in rows.as_chunks::<8>().0.iter().zip(out.numbers.as_chunks_mut::<8>().0) {
+            let label = u32::from(row[7]) * bins;
+            for f in 0..8 {
+                numbers[f] = first[f] + (label + u32::from(row[f])).min(last);
+            }
+        }
+        return;
+    }
+    for (row, numbers) in rows.chunks_exact(stride).zip(out.numbers.chunks_exact_mut(stride)) {
+        let label = u32::from(row[stride - 1]) * bins;
+        for (f, (number, &bin)) in numbers.iter_mut().zip(&row[..stride - 1]).enumerate() {
+            *number = places as u32 * f as u32 + (label + u32::from(bin)).min(last);
+        }
+    }
+}
+
+#[inline(always)]
+pub(in crate::forest) fn lane_add(words: usize, weights: &[u64], places: &Places, cells: &mut Cells) {
+    match (cells.slots, words) {
+        (1, 2) => add_lanes::<1, 2>(weights, places, cells),
+        (1, 5) => add_lanes::<1, 5>(weights, places, cells),
+        (1, _) => add_lanes::<1, 7>(weights, places, cells),
+        (2, 2) => add_lanes::<2, 2>(weights, places, cells),
+        (2, 5) => add_lanes::<2, 5>(weights, places, cells),
+        (2, _) => add_lanes::<2, 7>(weights, places, cells),
+        (_, 2) => add_lanes::<4, 2>(weights, places, cells),
+        (_, 5) => add_lanes::<4, 5>(weights, places, cells),
+        (_, _) => add_lanes::<4, 7>(weights, places, cells),
+    }
+}
+
+#[inline(always)]
+fn add_lanes<const SLOTS: usize, const WORDS: usize>(weights: &[u64], places: &Places, cells: &mut Cells) {
+    let weights = weights.as_chunks::<WORDS>().0.as_chunks::<SLOTS>().0;
+    let (cells, wide) = cells.by_place::<SLOTS>();
+    assert!(places.places == cells.len(), "places of other cells");
+    if places.stride == 8 {
+        for (weights, numbers) in weights.iter().zip(places.numbers.as_chunks::<8>().0) {
+            for &number in &numbers[..7] {
+                // SAFETY: numbers are below `places`.
+                unsafe { add_lanes_at(weights, number, cells, wide) };
+            }
+        }
+        return;
+    }
+    for (weights, numbers) in weights.iter().zip(places.numbers.chunks_exact(places.stride)) {
+        for &number in &numbers[..places.stride - 1] {
+            // SAFETY: as above.
+            unsafe { add_lanes_at(weights, number, cells, wide) };
+        }
+    }
+}
+
+/// # Safety
+/// There is a place `number`.
+#[inline(always)]
+unsafe fn add_lanes_at<const SLOTS: usize, const WORDS: usize>(
+    weights: &[[u64; WORDS]; SLOTS],
+    number: u32,
+    cells: &mut [[Cell; SLOTS]],
+    wide: &mut [u32],
+) {
+    // SAFETY: the caller's.
+    let of_place = unsafe { cells.get_unchecked_mut(number as usize) };
+    for (cell, weights) in of_place.iter_mut().zip(weights) {
+        for (sum, weight) in cell.lanes.iter_mut().zip(weights) {
+            // No byte runs over into the next.
+            *sum = sum.wrapping_add(*weight);
+        }
+    }
+    let last = &mut of_place[SLOTS - 1];
+    last.left -= 1;
+    if last.left == 0 {
+        super::lanes::make_room(of_place, number as usize, wide);
     }
 }
 
