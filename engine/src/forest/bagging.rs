@@ -13,8 +13,10 @@ pub const TREES_A_HASH: usize = 4;
 /// Draws of 8 bits at which a Poisson(1) weight passes 1, 2, … 5: ⌊2⁸ × P(weight < k) + ½⌋.
 pub const POISSON: [u8; MAX_WEIGHT as usize] = [94, 188, 235, 251, 255];
 
-const M1: u32 = 0x7feb_352d;
-const M2: u32 = 0x846c_a68b;
+/// First multiplier of the hash.
+pub(super) const M1: u32 = 0x7feb_352d;
+/// Second multiplier of the hash.
+pub(super) const M2: u32 = 0x846c_a68b;
 
 /// What the draws of four trees in one file depend on besides the row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

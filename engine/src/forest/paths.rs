@@ -162,8 +162,10 @@ impl Writer<'_> {
             self.registers += 1;
             self.registers as u32 - 1
         });
-        self.program.push(Mux { out, select, one, zero });
-        Operand { register: true, index: out, flip: 0 }
+        // Complements pass through: that of all, or of what is chosen where `select` has ones.
+        let mixed = one.flip != zero.flip;
+        self.program.push(Mux { out, select, one, zero, mixed });
+        Operand { register: true, index: out, flip: zero.flip }
     }
 
     /// Decision at level `target` of the rows in `node`; `None` if no row comes there.

@@ -1,7 +1,7 @@
 //! [`Counter`]: counts the rows of one thread for a pass.
 //!
 //! Rows are taken in blocks of some thousand. For a block, bitmaps say for each distinct test of the trees which rows
-//! it sends right; they are made once and serve all trees. Then, tree by tree and 512 rows at a time: a row's path is a
+//! it sends right; they are made once and serve all trees. Then, tree by tree and 2048 rows at a time: a row's path is a
 //! choice among these bitmaps, so a few instructions find the paths of all rows; rows that are in no counted node or
 //! that the tree did not draw are dropped; the others add their weight to one counter for each feature. Nothing is kept
 //! per row and tree between passes. The upper levels are counted with a lane for each tree instead ([`across`]).
@@ -20,7 +20,8 @@ use super::bagging::{self, DrawKey, TREES_A_HASH};
 use super::block::{Block, FoldSpec};
 use super::grower::{Grower, Pass, PassTree};
 use super::histogram::LevelHistogram;
-use super::simd::{self, Aligned, CHUNK, RUN, RUN_WORDS, SevenBy32, WORDS};
+use super::paths::PATH_LEVELS;
+use super::simd::{self, Aligned, RUN, RUN_WORDS, SevenBy32};
 use super::{BinnedRows, InstructionSet, Shape};
 use plan::{Adding, FourPlan, Landing, Plan, TreePlan};
 use sorted::{MOST_SLOTS, Sorted, waiting_rows};
@@ -44,30 +45,30 @@ pub struct Counter {
 #[derive(Debug)]
 struct Scratch {
     /// Of each of four trees.
-    draws: Box<[[u8; CHUNK]; TREES_A_HASH]>,
+    draws: Box<[[u8; RUN]; TREES_A_HASH]>,
     /// [`RUN_WORDS`] each.
     registers: Aligned<u64>,
     selected: Box<Selected>,
     keys: Vec<DrawKey>,
 }
 
-/// Rows of a chunk that a tree counts.
+/// Rows of a run that a tree counts.
 #[derive(Debug)]
 struct Selected {
     /// The rows.
-    listed: [u32; CHUNK + 16],
+    listed: [u32; RUN + 16],
     /// Where the path of each of them leads.
-    places: [u8; CHUNK],
+    places: [u8; RUN],
     /// For those that went on from there, their slots in the order of the list.
-    slots: [u32; CHUNK + 16],
+    slots: [u32; RUN + 16],
 }
 
 impl Counter {
     /// For rows and trees of `shape`.
     pub fn new(shape: Shape, set: InstructionSet) -> Self {
-        let selected = Selected { listed: [0; CHUNK + 16], places: [0; CHUNK], slots: [0; CHUNK + 16] };
+        let selected = Selected { listed: [0; RUN + 16], places: [0; RUN], slots: [0; RUN + 16] };
         let scratch = Scratch {
-            draws: Box::new([[0; CHUNK]; TREES_A_HASH]),
+            draws: Box::new([[0; RUN]; TREES_A_HASH]),
             registers: Aligned::default(),
             selected: Box::new(selected),
             keys: Vec::new(),
@@ -156,74 +157,49 @@ impl Counter {
         let Scratch { draws, registers, selected, keys } = &mut self.scratch;
         let block = &self.block;
         let stride = self.shape.stride();
-        // Each tree's program has its own registers, since the trees take turns below.
-        let needed = four.trees.iter().map(|tree| tree.paths.registers).sum::<usize>() * RUN_WORDS;
+        let needed = four.trees.iter().map(|tree| tree.paths.registers).max().unwrap_or(0) * RUN_WORDS;
         if registers.len() < needed {
             registers.resize(needed);
         }
         let registers = registers.as_chunks_mut::<RUN_WORDS>().0;
+        registers[0] = [0; RUN_WORDS];
         keys.clear();
         keys.extend(block.runs.iter().map(|r| DrawKey::new(seed, r.file_key, four.key, r.high)));
         let mut run = 0;
         for from in (0..block.rows).step_by(RUN) {
+            let to = (from + RUN).min(block.rows);
             let tests = &block.tests[(from / 64).min(block.tests.len())..];
-            let mut first_register = 0;
-            for tree in &four.trees {
-                let after = first_register + tree.paths.registers;
-                registers[first_register] = [0; RUN_WORDS];
-                simd::run(self.set, &tree.paths.program, tests, block.words, &mut registers[first_register..after]);
-                first_register = after;
+            let mut at = from;
+            while at < to {
+                let r = block.runs[run];
+                let end = to.min(r.start + r.rows);
+                let first = r.low.wrapping_add((at - r.start) as u32);
+                let draws = draws.each_mut().map(|draws| &mut draws[at - from..end - from]);
+                simd::draws(self.set, keys[run], first, draws);
+                at = end;
+                run += usize::from(end == r.start + r.rows);
             }
-            for from in (from..(from + RUN).min(block.rows)).step_by(CHUNK) {
-                let to = (from + CHUNK).min(block.rows);
-                let mut at = from;
-                while at < to {
-                    let r = block.runs[run];
-                    let end = to.min(r.start + r.rows);
-                    let first = r.low.wrapping_add((at - r.start) as u32);
-                    let draws = draws.each_mut().map(|draws| &mut draws[at - from..end - from]);
-                    simd::draws(self.set, keys[run], first, draws);
-                    at = end;
-                    run += usize::from(end == r.start + r.rows);
+            let rows = Rows { bytes: &block_rows.bytes[from * stride..to * stride], first: block_rows.first + from };
+            for tree in &four.trees {
+                simd::run(self.set, &tree.paths.program, tests, block.words, registers);
+                let bitmap = |operand| simd::operand(operand, tests, block.words, registers);
+                let mut active = [tree.paths.active.flip; RUN_WORDS];
+                active.iter_mut().zip(bitmap(tree.paths.active)).for_each(|(a, b)| *a ^= b);
+                let mut keep = |words: &[u64]| active.iter_mut().zip(words).for_each(|(a, k)| *a &= k);
+                keep(&block.valid[from / 64..]);
+                if let Some(fold) = tree.spec.held_out_fold
+                    && let Some(others) = block.not_in_fold.get(usize::from(fold))
+                {
+                    keep(&others[from / 64..]);
                 }
-                let bytes = &block_rows.bytes[from * stride..to * stride];
-                let rows = Rows { bytes, first: block_rows.first + from };
-                let word = from % RUN / 64;
-                let mut first_register = 0;
-                for tree in &four.trees {
-                    let registers = &registers[first_register..][..tree.paths.registers];
-                    first_register += registers.len();
-                    let bitmap = |operand| simd::operand(operand, tests, block.words, registers);
-                    let mut active = [tree.paths.active.flip; WORDS];
-                    active.iter_mut().zip(&bitmap(tree.paths.active)[word..]).for_each(|(a, b)| *a ^= b);
-                    let mut keep = |words: &[u64]| active.iter_mut().zip(words).for_each(|(a, k)| *a &= k);
-                    keep(&block.valid[from / 64..]);
-                    if let Some(fold) = tree.spec.held_out_fold
-                        && let Some(others) = block.not_in_fold.get(usize::from(fold))
-                    {
-                        keep(&others[from / 64..]);
-                    }
-                    let mut path = [&registers[0]; 7];
-                    path.iter_mut().zip(&tree.paths.path).for_each(|(p, &operand)| *p = bitmap(operand));
-                    let path = &path[..tree.paths.path.len()];
-                    let draws = &draws[(tree.spec.key % TREES_A_HASH as u64) as usize];
-                    let Selected { places, listed, .. } = &mut **selected;
-                    let n = simd::select(self.set, draws, &active, path, word, places, listed);
-                    let seven = (&block.seven, from);
-                    add(
-                        self.set,
-                        self.shape,
-                        plan.adding,
-                        pass,
-                        tree,
-                        n,
-                        draws,
-                        rows,
-                        seven,
-                        selected,
-                        &mut counts[tree.index],
-                    );
-                }
+                let mut path = [&registers[0]; PATH_LEVELS];
+                path.iter_mut().zip(&tree.paths.path).for_each(|(p, &operand)| *p = bitmap(operand));
+                let path = &path[..tree.paths.path.len()];
+                let draws = &draws[(tree.spec.key % TREES_A_HASH as u64) as usize];
+                let Selected { places, listed, .. } = &mut **selected;
+                let n = simd::select(self.set, draws, &active, path, places, listed);
+                let of_run = OfRun { rows, seven: &block.seven, from, draws, n };
+                add(self.set, self.shape, plan.adding, pass, tree, of_run, selected, &mut counts[tree.index]);
             }
         }
     }
@@ -306,7 +282,18 @@ impl Counts {
     }
 }
 
-/// Adds the weights of the first `n` listed rows of a chunk to the counters of a tree.
+/// Rows of a run of a block, of which the first `n` listed are to be added.
+#[derive(Clone, Copy, Debug)]
+struct OfRun<'a> {
+    rows: Rows<'a>,
+    /// Of the whole block, in which the run begins at row `from`.
+    seven: &'a SevenBy32,
+    from: usize,
+    draws: &'a [u8; RUN],
+    n: usize,
+}
+
+/// Adds the weights of listed rows to the counters of a tree.
 #[allow(clippy::too_many_arguments)]
 fn add(
     set: InstructionSet,
@@ -314,10 +301,7 @@ fn add(
     adding: Adding,
     pass: &Pass,
     tree: &TreePlan,
-    n: usize,
-    draws: &[u8; CHUNK],
-    rows: Rows<'_>,
-    (seven, from): (&SevenBy32, usize),
+    OfRun { rows, seven, from, draws, n }: OfRun<'_>,
     selected: &mut Selected,
     counts: &mut Counts,
 ) {
@@ -329,7 +313,7 @@ fn add(
         return;
     }
     let mut one = |row: u32, slot: u32| {
-        let i = row as usize % CHUNK;
+        let i = row as usize % RUN;
         let (row, weight) = (&rows.bytes[i * stride..][..stride], bagging::weight_of_draw(draws[i]));
         match sorted {
             Some(sorted) => sorted.push(rows.first + i, row, slot, weight),
@@ -338,7 +322,7 @@ fn add(
     };
     match &tree.landing {
         Landing::Slots { slots, .. } => {
-            listed[..n].iter().for_each(|&row| one(row, slots[usize::from(places[row as usize % CHUNK])]));
+            listed[..n].iter().for_each(|&row| one(row, slots[usize::from(places[row as usize % RUN])]));
         }
         Landing::Walk(descent) => {
             let n = simd::descend(set, descent, &mut listed[..n], places, rows.bytes, stride, slots);

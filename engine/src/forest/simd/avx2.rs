@@ -4,11 +4,11 @@
 use std::arch::x86_64::*;
 
 use super::{
-    Bases, Bitmap, CHUNK, Cells, Descent, DrawKey, LaneKeys, Mux, Places, SCORE_ROWS, SevenBy32, TREES_A_HASH, Votes,
-    WALK_LEVELS, WORDS, Walk, plain,
+    Bases, Bitmap, Cells, DRAWN_ROWS, Descent, DrawKey, LaneKeys, Mux, Places, RUN, RUN_WORDS, SCORE_ROWS, SevenBy32,
+    TREES_A_HASH, Votes, WALK_LEVELS, Walk, plain,
 };
 use crate::forest::SKIPPED;
-use crate::forest::bagging::POISSON;
+use crate::forest::bagging::{M1, M2, POISSON};
 
 /// Wrappers that compile plain kernels with these instructions allowed.
 macro_rules! from_plain {
@@ -26,8 +26,8 @@ from_plain! {
     fn draws(key: DrawKey, first: u32, out: [&mut [u8]; TREES_A_HASH]);
     fn add_7x32(
         listed: &[u32],
-        draws: &[u8; CHUNK],
-        places: &[u8; CHUNK],
+        draws: &[u8; RUN],
+        places: &[u8; RUN],
         rows: &SevenBy32,
         from: usize,
         bases: &Bases,
@@ -36,12 +36,11 @@ from_plain! {
     fn descend(
         descent: &Descent,
         listed: &mut [u32],
-        places: &[u8; CHUNK],
+        places: &[u8; RUN],
         rows: &[u8],
         stride: usize,
-        slots: &mut [u32; CHUNK + 16],
+        slots: &mut [u32; RUN + 16],
     ) -> usize;
-    fn lane_weights(keys: &LaneKeys, first: u32, out: &mut [u64]);
     fn lane_add(words: usize, weights: &[u64], places: &Places, cells: &mut Cells);
     fn vote(places: &[[u8; SCORE_ROWS]; 4], votes: &[[Votes; 256]; 4], sums: &mut [Votes; SCORE_ROWS]);
     fn winners(sums: &[Votes; SCORE_ROWS], out: &mut [u8; SCORE_ROWS]);
@@ -117,6 +116,29 @@ fn transpose(rows: &[u8; 256]) -> [__m256i; 8] {
 }
 
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) fn lane_weights(keys: &LaneKeys, first: u32, out: &mut [u64]) {
+    let (m1, m2) = (_mm256_set1_epi32(M1 as i32), _mm256_set1_epi32(M2 as i32));
+    // Comparisons are signed: what is compared is moved by half the range.
+    let half = _mm256_set1_epi8(i8::MIN);
+    let below = POISSON.map(|t| _mm256_set1_epi8((t - 1) as i8 ^ i8::MIN));
+    let (row, a, b) = (keys.row.as_chunks::<8>().0, keys.a.as_chunks::<8>().0, keys.b.as_chunks::<8>().0);
+    let mut first = _mm256_set1_epi32(first as i32);
+    for out in out.chunks_exact_mut(DRAWN_ROWS * keys.words()) {
+        for (out, ((row, a), b)) in out.as_chunks_mut::<4>().0.iter_mut().zip(row.iter().zip(a).zip(b)) {
+            // As in [`DrawKey::draws`].
+            let x = _mm256_mullo_epi32(_mm256_xor_si256(_mm256_add_epi32(first, load(row)), load(a)), m1);
+            let x = _mm256_xor_si256(x, _mm256_srli_epi32::<15>(x));
+            let x = _mm256_mullo_epi32(_mm256_xor_si256(x, load(b)), m2);
+            let draws = _mm256_xor_si256(_mm256_xor_si256(x, _mm256_srli_epi32::<16>(x)), half);
+            let reached = below.map(|below| _mm256_cmpgt_epi8(draws, below));
+            let sum = reached.into_iter().fold(_mm256_setzero_si256(), |sum, reached| _mm256_sub_epi8(sum, reached));
+            store(out, sum);
+        }
+        first = _mm256_add_epi32(first, _mm256_set1_epi32(DRAWN_ROWS as i32));
+    }
+}
+
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
 pub(super) fn lane_places(rows: &[u8], stride: usize, bins: usize, places: usize, out: &mut Places) {
     if stride != 8 {
         return plain::lane_places(rows, stride, bins, places, out);
@@ -134,12 +156,11 @@ pub(super) fn lane_places(rows: &[u8], stride: usize, bins: usize, places: usize
 
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
 pub(super) fn select(
-    draws: &[u8; CHUNK],
-    active: &[u64; WORDS],
+    draws: &[u8; RUN],
+    active: &[u64; RUN_WORDS],
     path: &[&Bitmap],
-    word: usize,
-    places: &mut [u8; CHUNK],
-    listed: &mut [u32; CHUNK + 16],
+    places: &mut [u8; RUN],
+    listed: &mut [u32; RUN + 16],
 ) -> usize {
     let first = _mm256_set1_epi8(POISSON[0] as i8);
     let mut n = 0;
@@ -154,7 +175,7 @@ pub(super) fn select(
             drawn << 32 | u64::from(_mm256_movemask_epi8(at_least) as u32)
         });
         n = plain::list(active & drawn, w, n, listed);
-        let place = place_bytes(path, word + w);
+        let place = place_bytes(path, w);
         for (out, place) in places.as_chunks_mut::<32>().0.iter_mut().zip(place) {
             store(out, place);
         }
@@ -207,19 +228,15 @@ pub(super) fn slot_weights(walk: &Walk, rows: &[u8], stride: usize, words: usize
 fn slot_weights_of<const LEVELS: usize>(walk: &Walk, rows: &[[u8; 8]], words: usize, weights: &[u64], out: &mut [u64]) {
     let mut word = 0;
     while word + 4 <= words {
-        let walk = WalkLanes::<LEVELS>::new(walk, |lane| (8 * word + lane, 0));
-        walk.rows::<4>(rows, words, word, weights, out);
+        WalkLanes::<LEVELS>::new(walk, word).rows::<4>(rows, words, word, weights, out);
         word += 4;
     }
     while word + 2 <= words {
-        let walk = WalkLanes::<LEVELS>::new(walk, |lane| (8 * word + lane % 16, 0));
-        walk.rows::<2>(rows, words, word, weights, out);
+        WalkLanes::<LEVELS>::new(walk, word).rows::<2>(rows, words, word, weights, out);
         word += 2;
     }
     if word < words {
-        // Of two rows in half a vector, a shuffle has to take the second's bytes for its lanes.
-        let walk = WalkLanes::<LEVELS>::new(walk, |lane| (8 * word + lane % 8, if lane / 8 % 2 == 1 { 8 } else { 0 }));
-        walk.four_rows(rows, words, word, weights, out);
+        WalkLanes::<LEVELS>::of_four_rows(walk, word).four_rows(rows, words, word, weights, out);
     }
 }
 
@@ -234,11 +251,25 @@ struct WalkLanes<const LEVELS: usize> {
 impl<const LEVELS: usize> WalkLanes<LEVELS> {
     const SLOTS: usize = 1 << (LEVELS - 1);
 
-    /// `of` gives a lane of the walk for each of 32, and what is added to the place of its feature.
+    /// The lanes from a word on.
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    fn new(walk: &Walk, of: impl Fn(usize) -> (usize, u8)) -> Self {
-        let vector = |lanes: &[u8; 64]| load(&std::array::from_fn::<u8, 32, _>(|lane| lanes[of(lane).0]));
-        let place = load(&std::array::from_fn::<u8, 32, _>(|lane| of(lane).1));
+    fn new(walk: &Walk, word: usize) -> Self {
+        Self::of(walk, _mm256_setzero_si256(), |lanes| {
+            load::<u8, 32>(lanes[8 * word..8 * word + 32].try_into().expect("half of the lanes"))
+        })
+    }
+
+    /// The lanes of a word, for each of four rows.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    fn of_four_rows(walk: &Walk, word: usize) -> Self {
+        // Of two rows in half a vector, a shuffle has to take the second's bytes for its lanes.
+        let second = _mm256_set_epi64x(i64::from_ne_bytes([8; 8]), 0, i64::from_ne_bytes([8; 8]), 0);
+        Self::of(walk, second, |lanes| _mm256_set1_epi64x(i64::from_le_bytes(lanes.as_chunks().0[word])))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    fn of(walk: &Walk, place: __m256i, vector: impl Fn(&[u8; 64]) -> __m256i) -> Self {
         let mut feature = [_mm256_setzero_si256(); 1 << WALK_LEVELS];
         let mut bin = feature;
         for node in 1..1 << LEVELS {

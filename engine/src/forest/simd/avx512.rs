@@ -3,8 +3,8 @@
 use std::arch::x86_64::*;
 
 use super::{
-    Bases, Bitmap, CHUNK, Cells, Descent, DrawKey, LaneKeys, Mux, Places, RUN_WORDS, SCORE_ROWS, SevenBy32,
-    TREES_A_HASH, Votes, WALK_LEVELS, WORDS, Walk, operand, plain,
+    Bases, Bitmap, Cells, Descent, DrawKey, LaneKeys, Mux, Places, RUN, RUN_WORDS, SCORE_ROWS, SevenBy32, TREES_A_HASH,
+    Votes, WALK_LEVELS, Walk, operand, plain,
 };
 use crate::forest::SKIPPED;
 use crate::forest::bagging::POISSON;
@@ -24,8 +24,8 @@ from_plain! {
     fn draws(key: DrawKey, first: u32, out: [&mut [u8]; TREES_A_HASH]);
     fn add_7x32(
         listed: &[u32],
-        draws: &[u8; CHUNK],
-        places: &[u8; CHUNK],
+        draws: &[u8; RUN],
+        places: &[u8; RUN],
         rows: &SevenBy32,
         from: usize,
         bases: &Bases,
@@ -34,10 +34,10 @@ from_plain! {
     fn descend(
         descent: &Descent,
         listed: &mut [u32],
-        places: &[u8; CHUNK],
+        places: &[u8; RUN],
         rows: &[u8],
         stride: usize,
-        slots: &mut [u32; CHUNK + 16],
+        slots: &mut [u32; RUN + 16],
     ) -> usize;
     fn lane_weights(keys: &LaneKeys, first: u32, out: &mut [u64]);
     fn lane_places(rows: &[u8], stride: usize, bins: usize, places: usize, out: &mut Places);
@@ -50,15 +50,15 @@ pub(super) fn run(program: &[Mux], tests: &[u64], stride: usize, registers: &mut
         let select = operand(mux.select, tests, stride, registers).as_chunks::<8>().0;
         let one = operand(mux.one, tests, stride, registers).as_chunks::<8>().0;
         let zero = operand(mux.zero, tests, stride, registers).as_chunks::<8>().0;
-        let (flip_one, flip_zero) = (_mm512_set1_epi64(mux.one.flip as i64), _mm512_set1_epi64(mux.zero.flip as i64));
+        let mixed = if mux.mixed { _mm512_set1_epi64(-1) } else { _mm512_setzero_si512() };
         // All is read before anything is written: the register written may be one of those read.
         let chosen: [__m512i; RUN_WORDS / 8] = std::array::from_fn(|k| {
             // SAFETY: 64 bytes are read from 64, three times.
             let load = |words: &[u64; 8]| unsafe { _mm512_loadu_si512(words.as_ptr().cast()) };
-            let one = _mm512_xor_si512(load(&one[k]), flip_one);
-            let zero = _mm512_xor_si512(load(&zero[k]), flip_zero);
+            let select = load(&select[k]);
             // Bits of the second where the first has ones, of the third elsewhere.
-            _mm512_ternarylogic_epi64::<0xca>(load(&select[k]), one, zero)
+            let chosen = _mm512_ternarylogic_epi64::<0xca>(select, load(&one[k]), load(&zero[k]));
+            _mm512_xor_si512(chosen, _mm512_and_si512(select, mixed))
         });
         for (out, chosen) in registers[mux.out as usize].as_chunks_mut::<8>().0.iter_mut().zip(chosen) {
             // SAFETY: 64 bytes are written to 64.
@@ -168,12 +168,11 @@ fn transpose(rows: &[u8; 512]) -> [__m512i; 8] {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
 pub(super) fn select(
-    draws: &[u8; CHUNK],
-    active: &[u64; WORDS],
+    draws: &[u8; RUN],
+    active: &[u64; RUN_WORDS],
     path: &[&Bitmap],
-    word: usize,
-    places: &mut [u8; CHUNK],
-    listed: &mut [u32; CHUNK + 16],
+    places: &mut [u8; RUN],
+    listed: &mut [u32; RUN + 16],
 ) -> usize {
     let first = _mm512_set1_epi8(POISSON[0] as i8);
     let numbers = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
@@ -187,13 +186,13 @@ pub(super) fn select(
         for quarter in 0..4 {
             let mask = (rest >> (16 * quarter)) as u16;
             let rows = _mm512_add_epi32(numbers, _mm512_set1_epi32((64 * w + 16 * quarter) as i32));
-            // SAFETY: n counts rows of earlier quarters, so n + 16 <= CHUNK + 16.
+            // SAFETY: n counts rows of earlier quarters, so n + 16 <= RUN + 16.
             unsafe { _mm512_storeu_si512(listed.as_mut_ptr().add(n).cast(), _mm512_maskz_compress_epi32(mask, rows)) };
             n += mask.count_ones() as usize;
         }
         let mut place = _mm512_setzero_si512();
         for (j, bitmap) in path.iter().enumerate() {
-            place = set_bits(place, bitmap[word + w], 1 << j);
+            place = set_bits(place, bitmap[w], 1 << j);
         }
         // SAFETY: 64 bytes are written to 64.
         unsafe { _mm512_storeu_si512(places.as_mut_ptr().cast(), place) };

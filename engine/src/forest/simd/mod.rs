@@ -111,13 +111,7 @@ impl fmt::Display for InstructionSet {
     }
 }
 
-/// Rows of a chunk: what one call of [`run`] and [`select`] covers.
-pub(super) const CHUNK: usize = 512;
-
-/// Words of a bitmap of a chunk.
-pub(super) const WORDS: usize = CHUNK / 64;
-
-/// Rows that a path program covers at once.
+/// Rows that a path program covers at once, and that are then selected and added.
 pub(super) const RUN: usize = 2048;
 
 /// Words of a bitmap of them.
@@ -132,11 +126,12 @@ pub(super) struct Operand {
     /// A register, or the bitmap of a test.
     pub(super) register: bool,
     pub(super) index: u32,
-    /// All ones to take the complement.
+    /// All ones if its complement is meant: for who uses it, programs do not look.
     pub(super) flip: u64,
 }
 
-/// Takes bits of `one` where `select` has ones and of `zero` elsewhere.
+/// Takes bits of `one` where `select` has ones and of `zero` elsewhere, and then, if they are `mixed`, the complement where
+/// `select` has ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mux {
     /// Register that is written.
@@ -144,6 +139,7 @@ pub(super) struct Mux {
     pub(super) select: Operand,
     pub(super) one: Operand,
     pub(super) zero: Operand,
+    pub(super) mixed: bool,
 }
 
 /// The bitmap that an operand reads, before its flip. `tests` begins at the run, `stride` words a test.
@@ -214,39 +210,37 @@ kernels! {
     /// The draws of four trees for the rows `first`, `first` + 1, …
     fn draws(key: DrawKey, first: u32, out: [&mut [u8]; TREES_A_HASH]);
 
-    /// Lists the rows of a chunk that are `active` and were drawn at least once, by their `draws` in a tree. Writes at least
-    /// their `places`: where their paths lead, a bit from each of the at most 7 bitmaps `path`, in which the chunk begins
-    /// at `word`. Returns how many.
+    /// Lists the rows of a run that are `active` and were drawn at least once, by their `draws` in a tree. Writes at least
+    /// their `places`: where their paths lead, a bit from each of the at most 7 bitmaps `path`, . Returns how many.
     fn select(
-        draws: &[u8; CHUNK],
-        active: &[u64; WORDS],
+        draws: &[u8; RUN],
+        active: &[u64; RUN_WORDS],
         path: &[&Bitmap],
-        word: usize,
-        places: &mut [u8; CHUNK],
-        listed: &mut [u32; CHUNK + 16],
+        places: &mut [u8; RUN],
+        listed: &mut [u32; RUN + 16],
     ) -> usize;
 
-    /// Adds the weights of the `listed` rows (see [`select`]) of the chunk that begins at row `from` of `rows`: `table` has
+    /// Adds the weights of the `listed` rows (see [`select`]) of the run that begins at row `from` of `rows`: `table` has
     /// 7 × 32 counters for each slot and class.
     fn add_7x32(
         listed: &[u32],
-        draws: &[u8; CHUNK],
-        places: &[u8; CHUNK],
+        draws: &[u8; RUN],
+        places: &[u8; RUN],
         rows: &SevenBy32,
         from: usize,
         bases: &Bases,
         table: &mut [[u32; 224]],
     );
 
-    /// Leads the `listed` rows of a chunk (see [`select`]), whose `rows` have `stride` bytes, to their slots. Those that
+    /// Leads the `listed` rows of a run (see [`select`]), whose `rows` have `stride` bytes, to their slots. Those that
     /// have one are kept in the list, their slots in `slots`. Returns how many.
     fn descend(
         descent: &Descent,
         listed: &mut [u32],
-        places: &[u8; CHUNK],
+        places: &[u8; RUN],
         rows: &[u8],
         stride: usize,
-        slots: &mut [u32; CHUNK + 16],
+        slots: &mut [u32; RUN + 16],
     ) -> usize;
 
     /// The weights of the rows `first`, `first` + 1, … in each lane; those of lanes without a tree have no meaning. There are

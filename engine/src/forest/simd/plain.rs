@@ -2,8 +2,8 @@
 //! is said in [`super`].
 
 use super::{
-    Bases, Bitmap, CHUNK, Cell, Cells, DRAWN_ROWS, Descent, LaneKeys, Mux, NO_SLOT, Places, RUN_WORDS, SCORE_ROWS,
-    SevenBy32, Votes, WORDS, Walk, operand,
+    Bases, Bitmap, Cell, Cells, DRAWN_ROWS, Descent, LaneKeys, Mux, NO_SLOT, Places, RUN, RUN_WORDS, SCORE_ROWS,
+    SevenBy32, Votes, Walk, operand,
 };
 use crate::forest::SKIPPED;
 use crate::forest::bagging::{DrawKey, POISSON, TREES_A_HASH, weight_of_draw};
@@ -70,20 +70,28 @@ pub(in crate::forest) fn greater(planes: &[u64], bin: u8, out: &mut [u64]) {
 
 #[inline(always)]
 pub(in crate::forest) fn run(program: &[Mux], tests: &[u64], stride: usize, registers: &mut [Bitmap]) {
-    // The register written may be one of those read: eight words at a time.
-    const STEP: usize = 8;
     for mux in program {
-        for from in (0..RUN_WORDS).step_by(STEP) {
-            let read = |o| -> [u64; STEP] {
-                operand(o, tests, stride, registers)[from..from + STEP].try_into().expect("a step")
-            };
-            let (select, one, zero) = (read(mux.select), read(mux.one), read(mux.zero));
-            let out = &mut registers[mux.out as usize][from..from + STEP];
-            for (w, out) in out.iter_mut().enumerate() {
-                let (one, zero) = (one[w] ^ mux.one.flip, zero[w] ^ mux.zero.flip);
-                *out = zero ^ ((zero ^ one) & select[w]);
-            }
+        if mux.mixed {
+            choose(mux, tests, stride, registers, |select, one, zero| zero ^ ((zero ^ one) & select) ^ select);
+        } else {
+            choose(mux, tests, stride, registers, |select, one, zero| zero ^ ((zero ^ one) & select));
         }
+    }
+}
+
+#[inline(always)]
+fn choose(mux: &Mux, tests: &[u64], stride: usize, registers: &mut [Bitmap], of: impl Fn(u64, u64, u64) -> u64) {
+    // The register written may be one of those read: all is read before anything is written, 16 words at a time.
+    const STEP: usize = 16;
+    for from in (0..RUN_WORDS).step_by(STEP) {
+        let read =
+            |o| -> &[u64; STEP] { operand(o, tests, stride, registers)[from..from + STEP].try_into().expect("a step") };
+        let (select, one, zero) = (read(mux.select), read(mux.one), read(mux.zero));
+        let mut chosen = [0; STEP];
+        for w in 0..STEP {
+            chosen[w] = of(select[w], one[w], zero[w]);
+        }
+        registers[mux.out as usize][from..from + STEP].copy_from_slice(&chosen);
     }
 }
 
@@ -137,21 +145,20 @@ fn draw(key: DrawKey, first: u32, out: [&mut [u8; DRAWS]; TREES_A_HASH]) {
 
 #[inline(always)]
 pub(in crate::forest) fn select(
-    draws: &[u8; CHUNK],
-    active: &[u64; WORDS],
+    draws: &[u8; RUN],
+    active: &[u64; RUN_WORDS],
     path: &[&Bitmap],
-    word: usize,
-    places: &mut [u8; CHUNK],
-    listed: &mut [u32; CHUNK + 16],
+    places: &mut [u8; RUN],
+    listed: &mut [u32; RUN + 16],
 ) -> usize {
     let mut n = 0;
     for (w, (&active, draws)) in active.iter().zip(draws.as_chunks::<64>().0).enumerate() {
         n = list(active & drawn(draws), w, n, listed);
     }
     for &row in &listed[..n] {
-        let (w, bit) = (row as usize / 64 % WORDS, row % 64);
-        let place = path.iter().rev().fold(0, |place, bitmap| 2 * place + (bitmap[word + w] >> bit & 1) as u8);
-        places[row as usize % CHUNK] = place;
+        let (w, bit) = (row as usize / 64 % RUN_WORDS, row % 64);
+        let place = path.iter().rev().fold(0, |place, bitmap| 2 * place + (bitmap[w] >> bit & 1) as u8);
+        places[row as usize % RUN] = place;
     }
     n
 }
@@ -171,9 +178,9 @@ fn drawn(draws: &[u8; 64]) -> u64 {
     drawn
 }
 
-/// Lists the rows of `bits`, the word `w` of a chunk, after `n` others. Returns how many are listed then.
+/// Lists the rows of `bits`, the word `w` of a run, after `n` others. Returns how many are listed then.
 #[inline(always)]
-pub(super) fn list(bits: u64, w: usize, n: usize, listed: &mut [u32; CHUNK + 16]) -> usize {
+pub(super) fn list(bits: u64, w: usize, n: usize, listed: &mut [u32; RUN + 16]) -> usize {
     /// Rows that are listed at once, and if they are too many, overwritten by the next: about every seventh row of 64 is
     /// selected, so that two steps mostly do, whose number is foreseen.
     const STEP: usize = 6;
@@ -205,17 +212,17 @@ pub(super) static WEIGHTS: [u32; 256] = {
 #[inline(always)]
 pub(in crate::forest) fn add_7x32(
     listed: &[u32],
-    draws: &[u8; CHUNK],
-    places: &[u8; CHUNK],
+    draws: &[u8; RUN],
+    places: &[u8; RUN],
     rows: &SevenBy32,
     from: usize,
     bases: &Bases,
     table: &mut [[u32; 224]],
 ) {
     assert!(rows.classes == bases.classes && table.len() == bases.cells, "counters of other slots");
-    let rows: &[[u8; 8]; CHUNK] = rows.rows[from..from + CHUNK].try_into().expect("a chunk");
+    let rows: &[[u8; 8]; RUN] = rows.rows[from..from + RUN].try_into().expect("a run");
     for &row in listed {
-        let i = row as usize % CHUNK;
+        let i = row as usize % RUN;
         let weight = WEIGHTS[usize::from(draws[i])];
         let row = &rows[i];
         let cell = (bases.bases[usize::from(places[i])] + u32::from(row[7])) as usize;
@@ -233,15 +240,15 @@ pub(in crate::forest) fn add_7x32(
 pub(in crate::forest) fn descend(
     descent: &Descent,
     listed: &mut [u32],
-    places: &[u8; CHUNK],
+    places: &[u8; RUN],
     rows: &[u8],
     stride: usize,
-    slots: &mut [u32; CHUNK + 16],
+    slots: &mut [u32; RUN + 16],
 ) -> usize {
     let mut n = 0;
     for k in 0..listed.len() {
         let listed_row = listed[k];
-        let i = listed_row as usize % CHUNK;
+        let i = listed_row as usize % RUN;
         let row = &rows[i * stride..][..stride];
         let mut node = descent.from[usize::from(places[i])];
         for _ in 0..descent.steps {
@@ -250,7 +257,7 @@ pub(in crate::forest) fn descend(
             node = word as u32 + u32::from(right);
         }
         let slot = descent.slots[node as usize];
-        (listed[n], slots[n % CHUNK]) = (listed_row, slot);
+        (listed[n], slots[n % RUN]) = (listed_row, slot);
         n += usize::from(slot != NO_SLOT);
     }
     n

@@ -1,9 +1,9 @@
 //! What [`add_7x32`](super::add_7x32) works on: rows of 7 features and 32 bins, FRACTAL's shape. Both types vouch for what
 //! they hold, so that the loop that most of a training is spent in need not look again.
 
-use super::CHUNK;
+use super::RUN;
 
-/// Rows of a block whose bins are below 32 and whose labels are below the number of classes, up to whole chunks.
+/// Rows of a block whose bins are below 32 and whose labels are below the number of classes, up to whole runs.
 #[derive(Debug, Default)]
 pub(in crate::forest) struct SevenBy32 {
     pub(super) classes: usize,
@@ -22,7 +22,7 @@ impl SevenBy32 {
             bins[7] = bins[7].min(last);
             bins
         }));
-        self.rows.resize(self.rows.len().next_multiple_of(CHUNK), [0; 8]);
+        self.rows.resize(self.rows.len().next_multiple_of(RUN), [0; 8]);
     }
 }
 
