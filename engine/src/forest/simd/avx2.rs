@@ -43,7 +43,6 @@ from_plain! {
     ) -> usize;
     fn lane_add(words: usize, weights: &[u64], places: &Places, cells: &mut Cells);
     fn vote(places: &[[u8; SCORE_ROWS]; 4], votes: &[[Votes; 256]; 4], sums: &mut [Votes; SCORE_ROWS]);
-    fn winners(sums: &[Votes; SCORE_ROWS], out: &mut [u8; SCORE_ROWS]);
 }
 
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
@@ -207,6 +206,19 @@ pub(super) fn places(path: &[&Bitmap], word: usize, out: &mut [u8; SCORE_ROWS]) 
         for (out, place) in out.as_chunks_mut::<32>().0.iter_mut().zip(place_bytes(path, word + w)) {
             store(out, place);
         }
+    }
+}
+
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) fn winners(sums: &[Votes; SCORE_ROWS], out: &mut [u8; SCORE_ROWS]) {
+    for (sums, out) in sums.iter().zip(out) {
+        let [low, high] = [load(&sums.0.as_chunks::<8>().0[0]), load(&sums.0.as_chunks::<8>().0[1])];
+        let most = _mm256_max_epu32(low, high);
+        let most = _mm256_max_epu32(most, _mm256_permute2x128_si256::<0x01>(most, most));
+        let most = _mm256_max_epu32(most, _mm256_shuffle_epi32::<0b01_00_11_10>(most));
+        let most = _mm256_max_epu32(most, _mm256_shuffle_epi32::<0b10_11_00_01>(most));
+        let at = |votes| _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpeq_epi32(votes, most)));
+        *out = (at(low) | at(high) << 8).trailing_zeros() as u8;
     }
 }
 
