@@ -15,7 +15,7 @@ pub const MAX_DEPTH: u8 = 30;
 /// One tree to grow. Several models (of a cross-validation) can grow side by side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TreeSpec {
-    /// Decides its bag weights and feature subsets. Neighbouring trees should have keys 2k and 2k + 1: they share a hash.
+    /// Decides its bag weights and feature subsets. Trees with keys 4k to 4k + 3 share a hash, and should be neighbours.
     pub key: u64,
     /// Rows of this fold are not learned from.
     pub held_out_fold: Option<u8>,

@@ -6,17 +6,16 @@
 
 use super::super::bagging::DrawKey;
 use super::super::block::{Block, Run};
-use super::super::grower::{Grower, Pass, Slot};
-use super::super::simd::{self, Aligned, Cells, InstructionSet, LANE_ROWS, LANE_WORDS, LaneKeys, Places, Walk};
+use super::super::grower::{Grower, Pass};
+use super::super::simd::{
+    self, Aligned, Cells, InstructionSet, LANE_ROWS, LANE_WORDS, LaneKeys, Places, WALK_LEVELS, Walk,
+};
 use super::super::{BinnedRows, Shape};
 use super::Counts;
 use super::lanes::{Dealt, filled};
 
 /// Bytes of all counters of a thread.
 const CELL_BYTES: usize = 64 << 20;
-
-/// Most features among which the plain kernel looks up the lanes' tests.
-const MOST_TESTED: usize = 15;
 
 /// At most [`simd::LANES`] trees.
 #[derive(Debug)]
@@ -50,49 +49,43 @@ pub(super) struct Across {
 
 impl Across {
     /// `None` if the pass cannot be counted so, or if it does not pay.
-    pub(super) fn new(shape: Shape, set: InstructionSet, grower: &Grower, pass: &Pass) -> Option<Self> {
+    pub(super) fn new(shape: Shape, grower: &Grower, pass: &Pass) -> Option<Self> {
         let level = usize::from(pass.level);
         let slots = 1 << level.saturating_sub(1);
         let counters = shape.classes * shape.bins;
-        if level > set.lane_levels()
-            || (level > 0 && shape.features > MOST_TESTED)
-            || (level > 1 && shape.stride() != 8)
-            || !pass.trees.iter().all(super::plan::one_child)
-        {
+        if level > WALK_LEVELS || !pass.trees.iter().all(super::plan::one_child) {
             return None;
         }
         let Dealt { places, keys } = Dealt::new(grower, pass);
         // Rough counts of instructions for a row, this way and tree by tree.
-        let words: usize = keys.iter().map(|keys| LaneKeys::new(keys.len()).words()).sum();
+        let each_words = keys.iter().map(|keys| LaneKeys::new(keys.len()).words());
+        let words: usize = each_words.clone().sum();
         let own = shape.features as f64 * (5.0 * keys.len() as f64 + 0.6 * (slots * words) as f64)
             + (words * (9 + (2 << level))) as f64;
         let drawn = 0.63 * if level == 0 { 1.0 } else { pass.counted_share(grower) };
         let other = pass.trees.len() as f64 * (4.5 + drawn * (12.0 + 2.0 * pass.slot_features as f64));
-        if own > other || keys.len() * Cells::bytes(shape.features, counters, slots) > CELL_BYTES {
+        if own > other
+            || each_words.map(|words| Cells::bytes(shape.features, counters, slots, words)).sum::<usize>() > CELL_BYTES
+        {
             return None;
         }
         let params = grower.params();
-        let group =
-            |keys| Group::new(keys, params.folds, level, shape.features, Cells::new(shape.features, counters, slots));
+        let group = |keys| Group::new(keys, params.folds, level, shape.features, counters);
         let mut groups: Vec<Group> = keys.into_iter().map(group).collect();
         for (tree, &(group, lane)) in pass.trees.iter().zip(&places) {
             let spec = params.trees[tree.tree as usize];
             let group = &mut groups[group];
             for (fold, lanes) in group.folds.iter_mut().enumerate() {
                 if spec.held_out_fold.map(usize::from) != Some(fold) {
-                    let mut bytes = lanes[lane / 8].to_ne_bytes();
-                    bytes[lane % 8] = u8::MAX;
-                    lanes[lane / 8] = u64::from_ne_bytes(bytes);
+                    lanes[lane / 8] |= simd::in_lane(lane, u8::MAX);
                 }
             }
             let Some(walk) = &mut group.walk else { continue };
             let nodes = grower.trees[tree.tree as usize].nodes.iter();
             for node in nodes.filter(|node| node.left > 0 && node.number < 1 << level) {
-                walk.test(lane, node.number as usize, node.feature, node.bin);
+                walk.test(lane, node.number, node.feature, node.bin);
             }
-            for slot in &tree.slots {
-                walk.count(lane, parent_of(slot, slots), slot.node & 1 == 1);
-            }
+            tree.slots.iter().for_each(|slot| walk.count(lane, slot.node));
         }
         Some(Across {
             shape,
@@ -133,12 +126,12 @@ impl Across {
                     let weights = match &group.walk {
                         Some(walk) => {
                             let counted = &mut self.slot_weights[..whole * words * self.slots];
-                            simd::slot_weights(set, walk, rows, stride, words, weights, counted);
+                            simd::slot_weights(set, walk, rows, stride, weights, counted);
                             counted
                         }
                         None => weights,
                     };
-                    simd::lane_add(set, words, weights, &self.numbers, &mut group.cells);
+                    simd::lane_add(set, weights, &self.numbers, &mut group.cells);
                 }
             }
         }
@@ -150,7 +143,8 @@ impl Across {
         self.groups.iter_mut().for_each(|group| group.cells.settle());
         for ((tree, &(group, lane)), counts) in pass.trees.iter().zip(&self.places).zip(counts) {
             for (i, slot) in tree.slots.iter().enumerate() {
-                let parent = if pass.level == 0 { 0 } else { parent_of(slot, self.slots) };
+                // Of which of the level above it is a child.
+                let parent = (slot.node as usize / 2).saturating_sub(self.slots);
                 let features = pass.features_of(grower, tree.tree, slot);
                 for class in 0..classes {
                     for (place, &feature) in features.iter().enumerate() {
@@ -165,21 +159,46 @@ impl Across {
     }
 }
 
-/// Which of the `slots` nodes of the level above the slot's node is a child of.
-fn parent_of(slot: &Slot, slots: usize) -> usize {
-    (slot.node >> 1) as usize - slots
-}
-
 impl Group {
-    fn new(keys: Vec<u64>, folds: u8, level: usize, features: usize, cells: Cells) -> Self {
+    /// For the children of the nodes of `level` levels, `counters` classes × bins for each feature.
+    fn new(keys: Vec<u64>, folds: u8, level: usize, features: usize, counters: usize) -> Self {
         let folds = if folds > 1 { vec![[0; LANE_WORDS]; usize::from(folds)] } else { Vec::new() };
-        let walk = (level > 0).then(|| Box::new(Walk::new(level, features)));
         let lanes = LaneKeys::new(keys.len());
+        let walk = (level > 0).then(|| Box::new(Walk::new(level, features, lanes.words())));
+        let cells = Cells::new(features, counters, 1 << level.saturating_sub(1), lanes.words());
         Group { keys, lanes, walk, folds, cells }
     }
 
     /// Takes the keys of the rows of a run.
     fn key(&mut self, seed: u64, run: &Run) {
         self.lanes.set(self.keys.iter().map(|&four| DrawKey::new(seed, run.file_key, four, run.high)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forest::{Counter, Owner, Params, synthetic_rows};
+
+    /// A forest of the usual size is counted so down to the level that can be walked; a lone tree is not.
+    #[test]
+    fn chosen_where_it_pays() {
+        let shape = Shape { features: 7, bins: 32, classes: 9 };
+        let rows = synthetic_rows(shape, 5000, 1);
+        let set = InstructionSet::PORTABLE;
+        for (trees, levels) in [(40, 0..=WALK_LEVELS), (1, 1..=0)] {
+            let mut grower = Grower::new(shape, Params::forest(trees, 6, 7, 62)).unwrap();
+            let mut owner = Owner::new(shape, 0, 1);
+            let mut counter = Counter::new(shape, set);
+            while let Some(pass) = grower.next_pass().unwrap() {
+                let chosen = Across::new(shape, &grower, &pass).is_some();
+                assert_eq!(chosen, levels.contains(&usize::from(pass.level)), "{trees} trees, level {}", pass.level);
+                for block in counter.count([&rows], &grower, &pass).blocks {
+                    owner.add(&pass, block).unwrap();
+                }
+                let splits = owner.split(&grower, &pass).unwrap();
+                grower.apply(&splits).unwrap();
+            }
+        }
     }
 }

@@ -96,7 +96,7 @@ impl Counter {
 
     /// The same a part at a time, for rows that are not all in memory.
     pub fn start<'a>(&'a mut self, grower: &'a Grower, pass: &'a Pass) -> Counting<'a> {
-        let plan = Plan::new(self.shape, self.set, grower, pass);
+        let plan = Plan::new(self.shape, grower, pass);
         let len = |tree: &PassTree| tree.slots.len() * pass.slot_counters(self.shape);
         let counts = |tree: &PassTree| Counts::new(&plan, tree.slots.len(), len(tree));
         let counts = pass.trees.iter().map(counts).collect();

@@ -7,7 +7,7 @@ use super::super::block::plane_depth;
 use super::super::grower::{Grower, Pass, PassTree};
 use super::super::paths::{ACTIVE_LEVELS, End, PATH_LEVELS, Paths, Step, choose_levels};
 use super::super::simd::{Bases, Descent, NO_SLOT, RUN};
-use super::super::{InstructionSet, Shape, TreeSpec};
+use super::super::{Shape, TreeSpec};
 use super::across::Across;
 
 /// Bytes of a block's rows, bit planes and bitmaps: more than half of a second-level cache.
@@ -72,13 +72,13 @@ pub(super) enum Landing {
 }
 
 impl Plan {
-    pub(super) fn new(shape: Shape, set: InstructionSet, grower: &Grower, pass: &Pass) -> Self {
+    pub(super) fn new(shape: Shape, grower: &Grower, pass: &Pass) -> Self {
         let adding = match (pass.all_features, shape) {
             (true, Shape { features: 7, bins: 32, .. }) => Adding::SevenBy32,
             (true, _) => Adding::AllFeatures,
             (false, _) => Adding::Subset,
         };
-        if let Some(across) = Across::new(shape, set, grower, pass) {
+        if let Some(across) = Across::new(shape, grower, pass) {
             let (tests, fours) = (Vec::new(), Vec::new());
             return Plan { tests, fours, across: Some(across), block_rows: MAX_BLOCK_ROWS, adding };
         }

@@ -41,7 +41,7 @@ from_plain! {
         stride: usize,
         slots: &mut [u32; RUN + 16],
     ) -> usize;
-    fn lane_add(words: usize, weights: &[u64], places: &Places, cells: &mut Cells);
+    fn lane_add(weights: &[u64], places: &Places, cells: &mut Cells);
     fn vote(places: &[[u8; SCORE_ROWS]; 4], votes: &[[Votes; 256]; 4], sums: &mut [Votes; SCORE_ROWS]);
 }
 
@@ -223,11 +223,12 @@ pub(super) fn winners(sums: &[Votes; SCORE_ROWS], out: &mut [u8; SCORE_ROWS]) {
 }
 
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-pub(super) fn slot_weights(walk: &Walk, rows: &[u8], stride: usize, words: usize, weights: &[u64], out: &mut [u64]) {
+pub(super) fn slot_weights(walk: &Walk, rows: &[u8], stride: usize, weights: &[u64], out: &mut [u64]) {
     if stride != 8 {
-        return plain::slot_weights(walk, rows, stride, words, weights, out);
+        return plain::slot_weights(walk, rows, stride, weights, out);
     }
     let rows = rows.as_chunks().0;
+    let words = walk.words;
     match walk.levels {
         1 => slot_weights_of::<1>(walk, rows, words, weights, out),
         2 => slot_weights_of::<2>(walk, rows, words, weights, out),

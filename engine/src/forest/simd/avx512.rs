@@ -41,7 +41,7 @@ from_plain! {
     ) -> usize;
     fn lane_weights(keys: &LaneKeys, first: u32, out: &mut [u64]);
     fn lane_places(rows: &[u8], stride: usize, bins: usize, places: usize, out: &mut Places);
-    fn lane_add(words: usize, weights: &[u64], places: &Places, cells: &mut Cells);
+    fn lane_add(weights: &[u64], places: &Places, cells: &mut Cells);
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
@@ -208,11 +208,12 @@ fn set_bits(x: __m512i, mask: u64, bit: u8) -> __m512i {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
-pub(super) fn slot_weights(walk: &Walk, rows: &[u8], stride: usize, words: usize, weights: &[u64], out: &mut [u64]) {
+pub(super) fn slot_weights(walk: &Walk, rows: &[u8], stride: usize, weights: &[u64], out: &mut [u64]) {
     if stride != 8 {
-        return plain::slot_weights(walk, rows, stride, words, weights, out);
+        return plain::slot_weights(walk, rows, stride, weights, out);
     }
     let rows = rows.as_chunks().0;
+    let words = walk.words;
     match walk.levels {
         1 => slot_weights_of::<1>(walk, rows, words, weights, out),
         2 => slot_weights_of::<2>(walk, rows, words, weights, out),

@@ -63,10 +63,13 @@ impl LaneKeys {
 
 const _: () = assert!(TREES_A_HASH == 4, "a key has half a word of lanes");
 
-/// The upper nodes of all lanes' trees, and which of their children are counted.
+/// The upper nodes of all lanes' trees, and which of their children are counted: in two forms, of which the kernels use
+/// one, for instructions that shuffle bytes and for plain words.
 #[derive(Clone, Debug)]
 #[repr(align(64))]
 pub(in crate::forest) struct Walk {
+    /// Words of a row's lanes.
+    pub(super) words: usize,
     /// Levels that are decided, 1..=[`WALK_LEVELS`]: the depth of the counted nodes.
     pub(super) levels: usize,
     /// For each node by its number (the root is 1) the feature that each lane's tree tests.
@@ -77,36 +80,78 @@ pub(in crate::forest) struct Walk {
     pub(super) counted: [[u8; 64]; NODES / 2],
     /// And ones where that is the right child.
     pub(super) right: [[u8; 64]; NODES / 2],
-    /// For each node and feature, the bins of the lanes that test it, and in the others 255.
-    pub(super) bins: Vec<Vec<[u8; 64]>>,
+    /// A row's decisions in a lane's nodes are the bits of a byte, of bit n by node n + 1: for each feature and value, as
+    /// many as a byte has, the bits that it sets in each lane.
+    pub(super) bits: Aligned<u64>,
+    /// A counted child is a pattern of bits: for each slot and lane, which matter.
+    pub(super) care: Aligned<u64>,
+    /// And what they must be.
+    pub(super) want: Aligned<u64>,
 }
 
+/// Values of a byte.
+pub(super) const VALUES: usize = 256;
+
 impl Walk {
-    /// With nothing to count yet.
-    pub(in crate::forest) fn new(levels: usize, features: usize) -> Self {
+    /// For the children of the nodes of the last of `levels` levels, 1..=[`WALK_LEVELS`]; with nothing to count yet.
+    pub(in crate::forest) fn new(levels: usize, features: usize, words: usize) -> Self {
         assert!((1..=WALK_LEVELS).contains(&levels), "{levels} levels to walk");
-        let bins = vec![vec![[u8::MAX; 64]; features]; 1 << levels];
-        let nodes = [[0; 64]; NODES];
-        Walk { levels, feature: nodes, bin: nodes, counted: [[0; 64]; NODES / 2], right: [[0; 64]; NODES / 2], bins }
-    }
-
-    /// In `lane`, node `number` sends rows above `bin` of `feature` right.
-    pub(in crate::forest) fn test(&mut self, lane: usize, number: usize, feature: u8, bin: u8) {
-        self.feature[number][lane] = feature;
-        self.bin[number][lane] = bin;
-        self.bins[number][usize::from(feature)][lane] = bin;
-    }
-
-    /// In `lane`, the right or left child of node `parent` of the last decided level, from 0, is counted.
-    pub(in crate::forest) fn count(&mut self, lane: usize, parent: usize, right: bool) {
-        self.counted[parent][lane] = u8::MAX;
-        self.right[parent][lane] = if right { u8::MAX } else { 0 };
+        let slots = 1 << (levels - 1);
+        let mut want = Aligned::zeros(slots * words);
+        // Of no bit, none is one.
+        want.fill(u64::from_ne_bytes([1; 8]));
+        Walk {
+            words,
+            levels,
+            feature: [[0; 64]; NODES],
+            bin: [[0; 64]; NODES],
+            counted: [[0; 64]; NODES / 2],
+            right: [[0; 64]; NODES / 2],
+            bits: Aligned::zeros(features * VALUES * words),
+            care: Aligned::zeros(slots * words),
+            want,
+        }
     }
 
     /// Nodes of the last decided level.
     pub(super) fn slots(&self) -> usize {
         1 << (self.levels - 1)
     }
+
+    /// In `lane`, node `number` sends rows above `bin` of `feature` right.
+    pub(in crate::forest) fn test(&mut self, lane: usize, number: u32, feature: u8, bin: u8) {
+        self.feature[number as usize][lane] = feature;
+        self.bin[number as usize][lane] = bin;
+        let values = self.bits.chunks_exact_mut(self.words).skip(usize::from(feature) * VALUES).take(VALUES);
+        for words in values.skip(usize::from(bin) + 1) {
+            words[lane / 8] |= in_lane(lane, 1 << (number - 1));
+        }
+    }
+
+    /// In `lane`, node `number`, a child of a node of the last decided level, is counted.
+    pub(in crate::forest) fn count(&mut self, lane: usize, number: u32) {
+        let slot = (number / 2) as usize - self.slots();
+        self.counted[slot][lane] = u8::MAX;
+        self.right[slot][lane] = if number % 2 == 1 { u8::MAX } else { 0 };
+        let (mut care, mut want) = (0, 0);
+        let mut node = number;
+        while node > 1 {
+            let bit = 1 << (node / 2 - 1);
+            care |= bit;
+            want |= if node % 2 == 1 { bit } else { 0 };
+            node /= 2;
+        }
+        let word = slot * self.words + lane / 8;
+        self.care[word] |= in_lane(lane, care);
+        self.want[word] = self.want[word] & !in_lane(lane, u8::MAX) | in_lane(lane, want);
+    }
+}
+
+/// A word with a byte in a lane.
+pub(in crate::forest) fn in_lane(lane: usize, byte: u8) -> u64 {
+    let mut lanes = [0; 8];
+    lanes[lane % 8] = byte;
+    u64::from_ne_bytes(lanes)
 }
 
 /// Where rows are counted: for each row and feature the number of a place of [`Cells`].
@@ -128,46 +173,64 @@ impl Places {
     }
 }
 
-/// Counters of one slot at one place, of all lanes.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-pub(super) struct Cell {
-    pub(super) lanes: [u64; LANE_WORDS],
-    /// In a place's last slot: rows that may still be added before a byte of the place could run over.
-    pub(super) left: u64,
+/// Rows that may be added to a place whose bytes are all at most `most`.
+const fn room(most: u8) -> u64 {
+    (u8::MAX - most) as u64 / MAX_WEIGHT as u64
 }
 
-const EMPTY: Cell = Cell { lanes: [0; LANE_WORDS], left: (u8::MAX as u32 / MAX_WEIGHT) as u64 };
-
-/// Counters of all lanes: bytes, moved to 32 bits before they run over. For each feature there is a place for each class
-/// and bin, and one for rows that are skipped; for each place a cell for each slot.
+/// Counters of all slots and lanes: bytes, moved to 32 bits before they run over. For each feature there is a place for each
+/// class and bin, and one for rows that are skipped.
 #[derive(Debug)]
 pub(in crate::forest) struct Cells {
-    pub(super) slots: usize,
+    /// Words of a row's lanes.
+    pub(super) words: usize,
+    slots: usize,
     /// Places of a feature.
-    pub(super) places: usize,
-    pub(super) cells: Vec<Cell>,
-    /// [`LANES`] a cell.
+    places: usize,
+    /// For each place the words of each slot, and at the end of the last cache line the rows that may still be added before
+    /// a byte could run over.
+    narrow: Aligned<u64>,
+    /// For each place the lanes of each slot.
     wide: Vec<u32>,
 }
 
 impl Cells {
     /// Bytes that [`Cells::new`] takes.
-    pub(in crate::forest) fn bytes(features: usize, counters: usize, slots: usize) -> usize {
-        features * (counters + 1) * slots * (size_of::<Cell>() + LANES * size_of::<u32>())
+    pub(in crate::forest) fn bytes(features: usize, counters: usize, slots: usize, words: usize) -> usize {
+        let of_place = Self::stride(slots * words) * size_of::<u64>() + slots * words * 8 * size_of::<u32>();
+        features * (counters + 1) * of_place
     }
 
     /// Zeros, of `counters` classes × bins for each feature.
-    pub(in crate::forest) fn new(features: usize, counters: usize, slots: usize) -> Self {
-        let len = features * (counters + 1) * slots;
-        Cells { slots, places: counters + 1, cells: vec![EMPTY; len], wide: vec![0; len * LANES] }
+    pub(in crate::forest) fn new(features: usize, counters: usize, slots: usize, words: usize) -> Self {
+        let places = features * (counters + 1);
+        let mut narrow = Aligned::zeros(places * Self::stride(slots * words));
+        narrow.chunks_exact_mut(Self::stride(slots * words)).for_each(empty);
+        Cells { words, slots, places: counters + 1, narrow, wide: vec![0; places * slots * words * 8] }
+    }
+
+    /// Words of a place, of whole cache lines.
+    fn stride(words: usize) -> usize {
+        (words + 1).next_multiple_of(8)
+    }
+
+    /// Words that are added for a row and place.
+    pub(super) fn row_words(&self) -> usize {
+        self.slots * self.words
+    }
+
+    /// Places, and their 32-bit counters.
+    #[inline(always)]
+    pub(super) fn by_place<const STRIDE: usize>(&mut self) -> (&mut [[u64; STRIDE]], &mut [u32]) {
+        assert!(STRIDE == Self::stride(self.row_words()), "places of another size");
+        (self.narrow.as_chunks_mut().0, &mut self.wide)
     }
 
     /// Moves all to 32 bits.
     pub(in crate::forest) fn settle(&mut self) {
-        for (cell, wide) in self.cells.iter_mut().zip(self.wide.as_chunks_mut().0) {
-            cell.widen(wide);
-        }
+        let words = self.row_words();
+        let places = self.narrow.chunks_exact_mut(Self::stride(words));
+        places.zip(self.wide.chunks_exact_mut(8 * words)).for_each(|(place, wide)| widen(place, wide));
     }
 
     /// Counts of a settled lane's slot at a feature's places, from place `first` on.
@@ -178,47 +241,45 @@ impl Cells {
         feature: usize,
         first: usize,
     ) -> impl Iterator<Item = u32> {
-        let cell = (feature * self.places + first) * self.slots + slot;
-        self.wide[cell * LANES + lane..].iter().step_by(self.slots * LANES).copied()
+        let lanes = 8 * self.row_words();
+        let place = feature * self.places + first;
+        self.wide[place * lanes + slot * 8 * self.words + lane..].iter().step_by(lanes).copied()
     }
 
     /// Makes settled cells zero again.
     pub(in crate::forest) fn clear(&mut self) {
         self.wide.fill(0);
     }
-
-    /// Cells place by place, and their 32-bit counters.
-    #[inline(always)]
-    pub(super) fn by_place<const SLOTS: usize>(&mut self) -> (&mut [[Cell; SLOTS]], &mut [u32]) {
-        assert!(self.slots == SLOTS, "{} slots", self.slots);
-        (self.cells.as_chunks_mut().0, &mut self.wide)
-    }
 }
 
-/// Makes room in the cells of place `number`, in which nothing is left.
+fn empty(place: &mut [u64]) {
+    place.fill(0);
+    place[place.len() - 1] = room(0);
+}
+
+fn widen(place: &mut [u64], wide: &mut [u32]) {
+    for (wide, lanes) in wide.as_chunks_mut::<8>().0.iter_mut().zip(&*place) {
+        wide.iter_mut().zip(lanes.to_ne_bytes()).for_each(|(wide, narrow)| *wide += u32::from(narrow));
+    }
+    empty(place);
+}
+
+/// Makes room at place `number`, where nothing is left.
 #[cold]
 #[inline(never)]
-pub(super) fn make_room(cells: &mut [Cell], number: usize, wide: &mut [u32]) {
-    const HALF: u64 = 0x8080_8080_8080_8080;
-    let any = cells.iter().flat_map(|cell| cell.lanes).fold(0, |any, lanes| any | lanes);
+pub(super) fn make_room(place: &mut [u64], words: usize, number: usize, wide: &mut [u32]) {
+    const EACH: u64 = u64::MAX / u8::MAX as u64;
+    const QUARTER: u8 = 0x3f;
+    const HALF: u8 = 0x7f;
+    let (lanes, left) = place.split_at_mut(words);
+    let any = lanes.iter().fold(0, |any, lanes| any | lanes);
+    let left = left.last_mut().expect("one word more");
     // Few of the rows that were added to a place count in the same lane and slot: mostly there is room left.
-    if any & (HALF | HALF >> 1) == 0 {
-        cells[cells.len() - 1].left = u64::from((u8::MAX - 0x3f) / MAX_WEIGHT as u8);
-    } else if any & HALF == 0 {
-        cells[cells.len() - 1].left = u64::from((u8::MAX - 0x7f) / MAX_WEIGHT as u8);
+    if any & !(QUARTER as u64 * EACH) == 0 {
+        *left = room(QUARTER);
+    } else if any & !(HALF as u64 * EACH) == 0 {
+        *left = room(HALF);
     } else {
-        let wide = &mut wide.as_chunks_mut().0[number * cells.len()..];
-        for (cell, wide) in cells.iter_mut().zip(wide) {
-            cell.widen(wide);
-        }
-    }
-}
-
-impl Cell {
-    fn widen(&mut self, wide: &mut [u32; LANES]) {
-        for (wide, lanes) in wide.as_chunks_mut::<8>().0.iter_mut().zip(self.lanes) {
-            wide.iter_mut().zip(lanes.to_ne_bytes()).for_each(|(wide, narrow)| *wide += u32::from(narrow));
-        }
-        *self = EMPTY;
+        widen(place, &mut wide[number * 8 * words..(number + 1) * 8 * words]);
     }
 }

@@ -26,8 +26,7 @@ mod seven;
 
 pub(super) use aligned::Aligned;
 pub(super) use descent::{Descent, NO_SLOT};
-use lanes::Cell;
-pub(super) use lanes::{Cells, DRAWN_ROWS, LANE_WORDS, LANES, LaneKeys, Places, WALK_LEVELS, Walk};
+pub(super) use lanes::{Cells, DRAWN_ROWS, LANE_WORDS, LANES, LaneKeys, Places, WALK_LEVELS, Walk, in_lane};
 pub(super) use seven::{Bases, SevenBy32};
 
 /// Which instructions the kernels use. All give the same counts.
@@ -78,17 +77,6 @@ impl InstructionSet {
             }
         }
         sets
-    }
-
-    /// Deepest level that is worth counting with a lane for each tree.
-    pub(super) fn lane_levels(self) -> usize {
-        match self.0 {
-            Level::Portable => 1,
-            #[cfg(target_arch = "x86_64")]
-            Level::V2 => 1,
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 | Level::Avx512 => WALK_LEVELS,
-        }
     }
 
     /// The word in the journal and in [`Self::VARIABLE`].
@@ -247,15 +235,15 @@ kernels! {
     /// a multiple of [`DRAWN_ROWS`] rows.
     fn lane_weights(keys: &LaneKeys, first: u32, out: &mut [u64]);
 
-    /// For each of `rows` and each node of the last decided level, the weights in the lanes whose tree has the row in the
-    /// counted child of the node, and zeros in the others. A row has `words` words of lanes.
-    fn slot_weights(walk: &Walk, rows: &[u8], stride: usize, words: usize, weights: &[u64], out: &mut [u64]);
+    /// For each of `rows` (of `stride` bytes) and each slot, the weights in the lanes whose tree has the row in the slot's
+    /// node, and zeros in the others.
+    fn slot_weights(walk: &Walk, rows: &[u8], stride: usize, weights: &[u64], out: &mut [u64]);
 
     /// Where `rows` are counted: a feature's place is label × `bins` + bin, or for skipped rows the last of its `places`.
     fn lane_places(rows: &[u8], stride: usize, bins: usize, places: usize, out: &mut Places);
 
-    /// Adds the weights of each row, `words` words for each slot, to the cells at its places.
-    fn lane_add(words: usize, weights: &[u64], places: &Places, cells: &mut Cells);
+    /// Adds the weights of each row, of all slots, to the cells at its places.
+    fn lane_add(weights: &[u64], places: &Places, cells: &mut Cells);
 
     /// The path of each of [`SCORE_ROWS`] rows: bit j from the j-th of at most 7 bitmaps, in which they begin at `word`.
     fn places(path: &[&Bitmap], word: usize, out: &mut [u8; SCORE_ROWS]);

@@ -1,9 +1,10 @@
 //! The kernels in plain Rust: what the others are proved against, and what they are compiled from. What each computes
 //! is said in [`super`].
 
+use super::lanes::{VALUES, make_room};
 use super::{
-    Bases, Bitmap, Cell, Cells, DRAWN_ROWS, Descent, LaneKeys, Mux, NO_SLOT, Places, RUN, RUN_WORDS, SCORE_ROWS,
-    SevenBy32, Votes, Walk, operand,
+    Bases, Bitmap, Cells, DRAWN_ROWS, Descent, LaneKeys, Mux, NO_SLOT, Places, RUN, RUN_WORDS, SCORE_ROWS, SevenBy32,
+    Votes, Walk, operand,
 };
 use crate::forest::SKIPPED;
 use crate::forest::bagging::{DrawKey, POISSON, TREES_A_HASH, weight_of_draw};
@@ -155,12 +156,41 @@ pub(in crate::forest) fn select(
     for (w, (&active, draws)) in active.iter().zip(draws.as_chunks::<64>().0).enumerate() {
         n = list(active & drawn(draws), w, n, listed);
     }
-    for &row in &listed[..n] {
-        let (w, bit) = (row as usize / 64 % RUN_WORDS, row % 64);
-        let place = path.iter().rev().fold(0, |place, bitmap| 2 * place + (bitmap[w] >> bit & 1) as u8);
-        places[row as usize % RUN] = place;
+    for (w, places) in places.as_chunks_mut::<64>().0.iter_mut().enumerate() {
+        if active[w] != 0 {
+            place_bytes(path, w, places);
+        }
     }
     n
+}
+
+/// A byte for each bit of a byte, in memory in their order: 1 where it is set.
+static SPREAD: [u64; 256] = {
+    let mut spread = [0; 256];
+    let mut bits = 0;
+    while bits < 256 {
+        let mut bit = 0;
+        while bit < 8 {
+            spread[bits] |= ((bits >> bit & 1) as u64) << (8 * bit);
+            bit += 1;
+        }
+        bits += 1;
+    }
+    spread
+};
+
+/// The path of each of 64 rows, whose bits are in word `w` of the bitmaps.
+#[inline(always)]
+fn place_bytes(path: &[&Bitmap], w: usize, out: &mut [u8; 64]) {
+    let mut places = [0u64; 8];
+    for bitmap in path.iter().rev() {
+        for (place, bits) in places.iter_mut().zip(bitmap[w].to_le_bytes()) {
+            *place = 2 * *place + SPREAD[usize::from(bits)];
+        }
+    }
+    for (out, place) in out.as_chunks_mut::<8>().0.iter_mut().zip(places) {
+        *out = place.to_le_bytes();
+    }
 }
 
 /// Rows with a weight.
@@ -291,40 +321,44 @@ fn as_bytes(words: &mut [u64]) -> &mut [u8] {
 }
 
 #[inline(always)]
-pub(in crate::forest) fn slot_weights(
-    walk: &Walk,
-    rows: &[u8],
-    stride: usize,
-    words: usize,
-    weights: &[u64],
-    out: &mut [u64],
-) {
-    let slots = walk.slots();
-    let weights = weights.chunks_exact(words);
-    for ((row, weights), out) in rows.chunks_exact(stride).zip(weights).zip(out.chunks_exact_mut(slots * words)) {
-        // For each node, ones in the lanes whose tree sends the row right. Each feature is compared in all lanes; in lanes
-        // that test another feature nothing is above its bin.
-        let mut right = [[0u8; 64]; 1 << super::WALK_LEVELS];
-        for (right, bins) in right[1..].iter_mut().zip(&walk.bins[1..]) {
-            for (&value, bins) in row.iter().zip(bins) {
-                right.iter_mut().zip(bins).for_each(|(r, &bin)| *r |= 0u8.wrapping_sub(u8::from(value > bin)));
+pub(in crate::forest) fn slot_weights(walk: &Walk, rows: &[u8], stride: usize, weights: &[u64], out: &mut [u64]) {
+    match walk.words {
+        2 => slot_weights_of::<2>(walk, rows, stride, weights, out),
+        5 => slot_weights_of::<5>(walk, rows, stride, weights, out),
+        7 => slot_weights_of::<7>(walk, rows, stride, weights, out),
+        words => unreachable!("{words} words"),
+    }
+}
+
+#[inline(always)]
+fn slot_weights_of<const WORDS: usize>(walk: &Walk, rows: &[u8], stride: usize, weights: &[u64], out: &mut [u64]) {
+    let (weights, out) = (weights.as_chunks::<WORDS>().0, out.as_chunks_mut::<WORDS>().0);
+    let (care, want) = (walk.care.as_chunks::<WORDS>().0, walk.want.as_chunks::<WORDS>().0);
+    let bits = walk.bits.as_chunks::<WORDS>().0.as_chunks::<VALUES>().0;
+    let rows = rows.chunks_exact(stride).zip(weights);
+    for ((row, weights), out) in rows.zip(out.chunks_exact_mut(walk.slots())) {
+        let mut decided = [0; WORDS];
+        for (&value, bits) in row[..stride - 1].iter().zip(bits) {
+            let bits = &bits[usize::from(value)];
+            for w in 0..WORDS {
+                decided[w] |= bits[w];
             }
         }
-        for (slot, out) in out.chunks_exact_mut(words).enumerate() {
-            let mut mask = walk.counted[slot];
-            let last = &right[slots + slot];
-            mask.iter_mut().zip(last.iter().zip(&walk.right[slot])).for_each(|(m, (r, wanted))| *m &= !(r ^ wanted));
-            let mut node = slots + slot;
-            while node > 1 {
-                let flip = if node & 1 == 1 { 0 } else { u8::MAX };
-                node /= 2;
-                mask.iter_mut().zip(&right[node]).for_each(|(m, r)| *m &= r ^ flip);
-            }
-            for ((out, weight), mask) in out.iter_mut().zip(weights).zip(mask.as_chunks::<8>().0) {
-                *out = weight & u64::from_ne_bytes(*mask);
+        for (out, (care, want)) in out.iter_mut().zip(care.iter().zip(want)) {
+            for w in 0..WORDS {
+                out[w] = weights[w] & equal_bytes(decided[w] & care[w], want[w]);
             }
         }
     }
+}
+
+/// All ones in the bytes that are equal. The highest bit of each must be 0.
+#[inline(always)]
+fn equal_bytes(a: u64, b: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let unequal = (((a ^ b) + 0x7f * ONES) >> 7) & ONES;
+    // Times 255.
+    !(unequal << 8).wrapping_sub(unequal)
 }
 
 #[inline(always)]
@@ -352,24 +386,25 @@ pub(in crate::forest) fn lane_places(rows: &[u8], stride: usize, bins: usize, pl
 }
 
 #[inline(always)]
-pub(in crate::forest) fn lane_add(words: usize, weights: &[u64], places: &Places, cells: &mut Cells) {
-    match (cells.slots, words) {
-        (1, 2) => add_lanes::<1, 2>(weights, places, cells),
-        (1, 5) => add_lanes::<1, 5>(weights, places, cells),
-        (1, _) => add_lanes::<1, 7>(weights, places, cells),
-        (2, 2) => add_lanes::<2, 2>(weights, places, cells),
-        (2, 5) => add_lanes::<2, 5>(weights, places, cells),
-        (2, _) => add_lanes::<2, 7>(weights, places, cells),
-        (_, 2) => add_lanes::<4, 2>(weights, places, cells),
-        (_, 5) => add_lanes::<4, 5>(weights, places, cells),
-        (_, _) => add_lanes::<4, 7>(weights, places, cells),
+pub(in crate::forest) fn lane_add(weights: &[u64], places: &Places, cells: &mut Cells) {
+    match cells.row_words() {
+        2 => add_lanes::<2, 8>(weights, places, cells),
+        4 => add_lanes::<4, 8>(weights, places, cells),
+        5 => add_lanes::<5, 8>(weights, places, cells),
+        7 => add_lanes::<7, 8>(weights, places, cells),
+        8 => add_lanes::<8, 16>(weights, places, cells),
+        10 => add_lanes::<10, 16>(weights, places, cells),
+        14 => add_lanes::<14, 16>(weights, places, cells),
+        20 => add_lanes::<20, 24>(weights, places, cells),
+        28 => add_lanes::<28, 32>(weights, places, cells),
+        words => unreachable!("{words} words"),
     }
 }
 
 #[inline(always)]
-fn add_lanes<const SLOTS: usize, const WORDS: usize>(weights: &[u64], places: &Places, cells: &mut Cells) {
-    let weights = weights.as_chunks::<WORDS>().0.as_chunks::<SLOTS>().0;
-    let (cells, wide) = cells.by_place::<SLOTS>();
+fn add_lanes<const WORDS: usize, const STRIDE: usize>(weights: &[u64], places: &Places, cells: &mut Cells) {
+    let weights = weights.as_chunks::<WORDS>().0;
+    let (cells, wide) = cells.by_place::<STRIDE>();
     assert!(places.places == cells.len(), "places of other cells");
     if places.stride == 8 {
         for (weights, numbers) in weights.iter().zip(places.numbers.as_chunks::<8>().0) {
@@ -391,41 +426,28 @@ fn add_lanes<const SLOTS: usize, const WORDS: usize>(weights: &[u64], places: &P
 /// # Safety
 /// There is a place `number`.
 #[inline(always)]
-unsafe fn add_lanes_at<const SLOTS: usize, const WORDS: usize>(
-    weights: &[[u64; WORDS]; SLOTS],
+unsafe fn add_lanes_at<const WORDS: usize, const STRIDE: usize>(
+    weights: &[u64; WORDS],
     number: u32,
-    cells: &mut [[Cell; SLOTS]],
+    cells: &mut [[u64; STRIDE]],
     wide: &mut [u32],
 ) {
     // SAFETY: the caller's.
-    let of_place = unsafe { cells.get_unchecked_mut(number as usize) };
-    for (cell, weights) in of_place.iter_mut().zip(weights) {
-        for (sum, weight) in cell.lanes.iter_mut().zip(weights) {
-            // No byte runs over into the next.
-            *sum = sum.wrapping_add(*weight);
-        }
+    let place = unsafe { cells.get_unchecked_mut(number as usize) };
+    for (sum, weight) in place.iter_mut().zip(weights) {
+        // No byte runs over into the next.
+        *sum = sum.wrapping_add(*weight);
     }
-    let last = &mut of_place[SLOTS - 1];
-    last.left -= 1;
-    if last.left == 0 {
-        super::lanes::make_room(of_place, number as usize, wide);
+    place[STRIDE - 1] -= 1;
+    if place[STRIDE - 1] == 0 {
+        make_room(place, WORDS, number as usize, wide);
     }
 }
 
 #[inline(always)]
 pub(in crate::forest) fn places(path: &[&Bitmap], word: usize, out: &mut [u8; SCORE_ROWS]) {
-    let mut places = [0u64; SCORE_ROWS / 8];
-    for (j, bitmap) in path.iter().enumerate() {
-        let words: &[u64; SCORE_ROWS / 64] = bitmap[word..][..SCORE_ROWS / 64].try_into().expect("whole words");
-        for (i, place) in places.iter_mut().enumerate() {
-            let byte = words[i / 8] >> (8 * (i % 8)) & 0xff;
-            // Bit k of the byte comes to byte k, at some bit; adding 127 moves it to the uppermost.
-            let spread = byte.wrapping_mul(0x0101_0101_0101_0101) & 0x8040_2010_0804_0201;
-            *place |= ((spread + 0x7f7f_7f7f_7f7f_7f7f) >> 7 & 0x0101_0101_0101_0101) << j;
-        }
-    }
-    for (bytes, place) in out.as_chunks_mut::<8>().0.iter_mut().zip(places) {
-        *bytes = place.to_le_bytes();
+    for (w, out) in out.as_chunks_mut::<64>().0.iter_mut().enumerate() {
+        place_bytes(path, word + w, out);
     }
 }
 
