@@ -21,7 +21,7 @@ use super::block::{Block, FoldSpec};
 use super::grower::{Grower, Pass, PassTree};
 use super::histogram::LevelHistogram;
 use super::paths::PATH_LEVELS;
-use super::simd::{self, Aligned, RUN, RUN_WORDS, SevenBy32};
+use super::simd::{self, Aligned, Listed, RUN, RUN_WORDS, SevenBy32};
 use super::{BinnedRows, InstructionSet, Shape};
 use plan::{Adding, FourPlan, Landing, Plan, TreePlan};
 use sorted::{MOST_SLOTS, Sorted, waiting_rows};
@@ -306,12 +306,13 @@ fn add(
     counts: &mut Counts,
 ) {
     let Selected { listed, places, slots } = selected;
-    let Counts { wide, sorted } = counts;
     let stride = shape.stride();
-    if let (Landing::Slots { bases, .. }, Adding::SevenBy32, None) = (&tree.landing, adding, &sorted) {
-        simd::add_7x32(set, &listed[..n], draws, places, seven, from, bases, wide.as_chunks_mut().0);
+    if let (Landing::Slots { bases, .. }, Adding::SevenBy32, None) = (&tree.landing, adding, &counts.sorted) {
+        let listed = Listed { rows: &listed[..n], draws, places };
+        simd::add_7x32(set, listed, seven, from, bases, counts.wide.as_chunks_mut().0);
         return;
     }
+    let Counts { wide, sorted } = counts;
     let mut one = |row: u32, slot: u32| {
         let i = row as usize % RUN;
         let (row, weight) = (&rows.bytes[i * stride..][..stride], bagging::weight_of_draw(draws[i]));

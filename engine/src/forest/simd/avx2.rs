@@ -4,8 +4,8 @@
 use std::arch::x86_64::*;
 
 use super::{
-    Bases, Bitmap, Cells, DRAWN_ROWS, Descent, DrawKey, LaneKeys, Mux, Places, RUN, RUN_WORDS, SCORE_ROWS, SevenBy32,
-    TREES_A_HASH, Votes, WALK_LEVELS, Walk, plain,
+    Bases, Bitmap, Cells, DRAWN_ROWS, Descent, DrawKey, LaneKeys, Listed, Mux, Places, RUN, RUN_WORDS, SCORE_ROWS,
+    SevenBy32, TREES_A_HASH, Votes, WALK_LEVELS, Walk, plain,
 };
 use crate::forest::SKIPPED;
 use crate::forest::bagging::{M1, M2, POISSON};
@@ -24,15 +24,7 @@ from_plain! {
     fn greater(planes: &[u64], bin: u8, out: &mut [u64]);
     fn run(program: &[Mux], tests: &[u64], stride: usize, registers: &mut [Bitmap]);
     fn draws(key: DrawKey, first: u32, out: [&mut [u8]; TREES_A_HASH]);
-    fn add_7x32(
-        listed: &[u32],
-        draws: &[u8; RUN],
-        places: &[u8; RUN],
-        rows: &SevenBy32,
-        from: usize,
-        bases: &Bases,
-        table: &mut [[u32; 224]],
-    );
+    fn add_7x32(listed: Listed<'_>, rows: &SevenBy32, from: usize, bases: &Bases, table: &mut [[u32; 224]]);
     fn descend(
         descent: &Descent,
         listed: &mut [u32],

@@ -27,7 +27,7 @@ mod seven;
 pub(super) use aligned::Aligned;
 pub(super) use descent::{Descent, NO_SLOT};
 pub(super) use lanes::{Cells, DRAWN_ROWS, LANE_WORDS, LANES, LaneKeys, Places, WALK_LEVELS, Walk, in_lane};
-pub(super) use seven::{Bases, SevenBy32};
+pub(super) use seven::{Bases, Listed, SevenBy32};
 
 /// Which instructions the kernels use. All give the same counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -199,7 +199,7 @@ kernels! {
     fn draws(key: DrawKey, first: u32, out: [&mut [u8]; TREES_A_HASH]);
 
     /// Lists the rows of a run that are `active` and were drawn at least once, by their `draws` in a tree. Writes at least
-    /// their `places`: where their paths lead, a bit from each of the at most 7 bitmaps `path`, . Returns how many.
+    /// their `places`: where their paths lead, a bit from each of the at most 7 bitmaps `path`. Returns how many.
     fn select(
         draws: &[u8; RUN],
         active: &[u64; RUN_WORDS],
@@ -208,17 +208,9 @@ kernels! {
         listed: &mut [u32; RUN + 16],
     ) -> usize;
 
-    /// Adds the weights of the `listed` rows (see [`select`]) of the run that begins at row `from` of `rows`: `table` has
+    /// Adds the weights of the listed rows of the run that begins at row `from` of `rows`: `table` has
     /// 7 × 32 counters for each slot and class.
-    fn add_7x32(
-        listed: &[u32],
-        draws: &[u8; RUN],
-        places: &[u8; RUN],
-        rows: &SevenBy32,
-        from: usize,
-        bases: &Bases,
-        table: &mut [[u32; 224]],
-    );
+    fn add_7x32(listed: Listed<'_>, rows: &SevenBy32, from: usize, bases: &Bases, table: &mut [[u32; 224]]);
 
     /// Leads the `listed` rows of a run (see [`select`]), whose `rows` have `stride` bytes, to their slots. Those that
     /// have one are kept in the list, their slots in `slots`. Returns how many.

@@ -3,8 +3,8 @@
 
 use super::lanes::{VALUES, make_room};
 use super::{
-    Bases, Bitmap, Cells, DRAWN_ROWS, Descent, LaneKeys, Mux, NO_SLOT, Places, RUN, RUN_WORDS, SCORE_ROWS, SevenBy32,
-    Votes, Walk, operand,
+    Bases, Bitmap, Cells, DRAWN_ROWS, Descent, LaneKeys, Listed, Mux, NO_SLOT, Places, RUN, RUN_WORDS, SCORE_ROWS,
+    SevenBy32, Votes, Walk, operand,
 };
 use crate::forest::SKIPPED;
 use crate::forest::bagging::{DrawKey, POISSON, TREES_A_HASH, weight_of_draw};
@@ -241,21 +241,22 @@ pub(super) static WEIGHTS: [u32; 256] = {
 
 #[inline(always)]
 pub(in crate::forest) fn add_7x32(
-    listed: &[u32],
-    draws: &[u8; RUN],
-    places: &[u8; RUN],
+    listed: Listed<'_>,
     rows: &SevenBy32,
     from: usize,
     bases: &Bases,
     table: &mut [[u32; 224]],
 ) {
+    if bases.cells == 0 {
+        return;
+    }
     assert!(rows.classes == bases.classes && table.len() == bases.cells, "counters of other slots");
     let rows: &[[u8; 8]; RUN] = rows.rows[from..from + RUN].try_into().expect("a run");
-    for &row in listed {
+    for &row in listed.rows {
         let i = row as usize % RUN;
-        let weight = WEIGHTS[usize::from(draws[i])];
+        let weight = WEIGHTS[usize::from(listed.draws[i])];
         let row = &rows[i];
-        let cell = (bases.bases[usize::from(places[i])] + u32::from(row[7])) as usize;
+        let cell = (bases.bases[usize::from(listed.places[i])] + u32::from(row[7])) as usize;
         // SAFETY: a base and a label together are below the number of cells, see [`Bases`] and [`SevenBy32`].
         let sums = unsafe { table.get_unchecked_mut(cell) };
         for (f, &bin) in row[..7].iter().enumerate() {

@@ -1,5 +1,5 @@
-//! What [`add_7x32`](super::add_7x32) works on: rows of 7 features and 32 bins, FRACTAL's shape. Both types vouch for what
-//! they hold, so that the loop that most of a training is spent in need not look again.
+//! What [`add_7x32`](super::add_7x32) works on: rows of 7 features and 32 bins, FRACTAL's shape. [`SevenBy32`] and [`Bases`]
+//! vouch for what they hold, so that the loop that most of a training is spent in need not look again.
 
 use super::RUN;
 
@@ -24,6 +24,17 @@ impl SevenBy32 {
         }));
         self.rows.resize(self.rows.len().next_multiple_of(RUN), [0; 8]);
     }
+}
+
+/// Rows of a run that [`select`](super::select) has listed.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::forest) struct Listed<'a> {
+    /// The rows.
+    pub(in crate::forest) rows: &'a [u32],
+    /// The draw of each row of the run.
+    pub(in crate::forest) draws: &'a [u8; RUN],
+    /// Where the path of each of them leads.
+    pub(in crate::forest) places: &'a [u8; RUN],
 }
 
 /// Where the counters of each path's slot begin: slot × classes.
