@@ -5,9 +5,10 @@
 //! (bytes to bit masks, compressing lanes) are written with intrinsics in [`avx2`] and [`avx512`], the others compiled
 //! again. All give the same results, and the tests hold each against [`plain`].
 //!
-//! `unsafe` appears for two reasons only: calling a function compiled for instructions which [`InstructionSet`] vouches
-//! for (its values beyond `Portable` come from detection alone), and vector loads and stores, whose bounds are those of
-//! fixed-size arrays or are asserted.
+//! `unsafe` appears for three reasons only: calling a function compiled for instructions which [`InstructionSet`] vouches
+//! for (its values beyond `Portable` come from detection alone); vector loads and stores, whose bounds are those of
+//! fixed-size arrays or are asserted; and, in the two loops that add to counters, indices for which types vouch whose fields
+//! only this module sees: [`Places`], [`SevenBy32`], [`Bases`].
 #![allow(unsafe_code)]
 
 use std::fmt;
