@@ -11,6 +11,7 @@ mod error;
 mod file;
 mod footer;
 mod generate;
+mod kept;
 mod labels;
 mod layout;
 mod listing;

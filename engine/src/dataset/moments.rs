@@ -68,8 +68,9 @@ impl FixedSums {
         if !sum.is_finite() || most.iter().any(|&size| size >= NEAR) {
             return false;
         }
-        let (first, sum) = (first as i128, sum as i128);
-        let squares: i128 = squares.iter().map(|&lane| lane as i128).sum();
+        // All fit 64 bits, to which the machine has an instruction.
+        let (first, sum) = (i128::from(first as i64), i128::from(sum as i64));
+        let squares: i128 = squares.iter().map(|&lane| i128::from(lane as i64)).sum();
         let n = BLOCK as i128;
         self.count += BLOCK as i64;
         self.sum += n * first + sum;

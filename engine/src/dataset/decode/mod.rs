@@ -24,8 +24,8 @@ pub(super) trait Sink<V> {
     fn dictionary(&mut self, values: &[V]) -> Result<(), Fault>;
     /// Rows `at..` have these values.
     fn values(&mut self, at: usize, values: &[V]) -> Result<(), Fault>;
-    /// Rows `at..` have the dictionary's values at these indices, all of which it has.
-    fn indices(&mut self, at: usize, indices: &[u32]);
+    /// Rows `at..` have the dictionary's values at these indices. Returns false if one of them is past the dictionary.
+    fn indices(&mut self, at: usize, indices: &[u32]) -> bool;
 }
 
 /// Buffers that are used again from column to column.
@@ -115,22 +115,20 @@ pub(super) fn decode<V: Number>(
                     dictionary.ok_or_else(|| Fault::damage("has indices into a dictionary that is not there"))?;
                 let (&width, bytes) = bytes.split_first().ok_or_else(|| Fault::damage("has a page without indices"))?;
                 let mut stream = Hybrid::new(bytes, width.into())?;
-                indices.resize(STEP * 3, 0);
-                let mut at = 0;
-                while at < count {
-                    let n = (count - at).min(STEP * per_row);
-                    stream.read(&mut indices[..n])?;
-                    if indices[..n].iter().fold(0, |most, &index| most.max(index)) as usize >= known {
+                indices.resize(STEP, 0);
+                let end = row + count.saturating_sub(skip).div_ceil(per_row);
+                let mut lead = skip;
+                while row < end {
+                    let step = &mut indices[..(end - row).min(STEP)];
+                    match list {
+                        false => stream.read(step)?,
+                        true => stream.read_thirds(lead, step)?,
+                    }
+                    if !sink.indices(row, step) {
                         return Err(Fault::damage(format!("has an index past the {known} values of its dictionary")));
                     }
-                    let taken = match list {
-                        false => n,
-                        // Steps are multiples of three, so the place of z in them stays that of the page.
-                        true => third(&mut indices[..n], skip),
-                    };
-                    sink.indices(row, &indices[..taken]);
-                    row += taken;
-                    at += n;
+                    row += step.len();
+                    lead = 2;
                 }
             }
             _ => return Ok(Decoded::Declined),
@@ -143,18 +141,6 @@ pub(super) fn decode<V: Number>(
         false if list => Ok(Decoded::Declined),
         false => Err(Fault::damage(format!("has {seen} values of {wanted}"))),
     }
-}
-
-/// Moves every third number, from `first` on, to the front. Returns how many.
-fn third(numbers: &mut [u32], first: usize) -> usize {
-    let mut taken = 0;
-    let mut from = first;
-    while from < numbers.len() {
-        numbers[taken] = numbers[from];
-        taken += 1;
-        from += 3;
-    }
-    taken
 }
 
 /// Whether all `count` values of a page are there: each definition level is the highest.
@@ -201,7 +187,7 @@ fn lists_of_three(levels: &[u8], seen: usize, count: usize) -> Result<bool, Faul
                 }
                 at += times;
             }
-            Stored::Packed(bytes) => {
+            Stored::Packed { bytes, .. } => {
                 let pattern = PATTERNS[(seen + at) % 3];
                 let whole = bytes.len().min((count - at) / 8);
                 let (head, tail) = bytes.split_at(whole);
@@ -328,6 +314,20 @@ number!(f64, |_| true);
 // Floats must be checked to be integers, and large unsigned numbers to fit: the plain way does.
 number!(i64, |width| matches!(width, Width::I32 | Width::U32 | Width::I64));
 
+/// Appends the entries of `table` at `indices`. Returns false if one of them is past the table.
+pub(super) fn append_looked_up<T: Copy + Default>(table: &[T], indices: &[u32], to: &mut Vec<T>) -> bool {
+    // One comparison finds what is past the table and keeps the access inside it.
+    let mut all = true;
+    to.extend(indices.iter().map(|&index| match table.get(index as usize) {
+        Some(&entry) => entry,
+        None => {
+            all = false;
+            T::default()
+        }
+    }));
+    all
+}
+
 /// Collects a column's values.
 pub(super) struct Collect<'a> {
     dictionary: Vec<f64>,
@@ -353,7 +353,7 @@ impl Sink<f64> for Collect<'_> {
         Ok(())
     }
 
-    fn indices(&mut self, _: usize, indices: &[u32]) {
-        self.values.extend(indices.iter().map(|&index| self.dictionary[index as usize]));
+    fn indices(&mut self, _: usize, indices: &[u32]) -> bool {
+        append_looked_up(&self.dictionary, indices, self.values)
     }
 }
