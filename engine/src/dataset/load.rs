@@ -7,7 +7,7 @@ use fractal_logs::Schema;
 use serde::{Deserialize, Serialize};
 
 use super::columns::{read_codes, read_numbers};
-use super::decode::{Binner, Collect, Decoded, Scratch, Sink, append_looked_up, decode};
+use super::decode::{Binner, Collect, Decoded, Scratch, Sink, Wanted, append_looked_up, decode};
 use super::decoding::guarded;
 use super::error::{Error, Fault};
 use super::file::{Feed, OpenFile};
@@ -257,7 +257,7 @@ impl Chunk<'_> {
         let column = self.file.footer.row_group(self.group).column(self.leaf);
         let (start, _) = chunk_range(column).expect("checked with the footer");
         let chunk = self.bytes.chunk(start).ok_or_else(|| Fault::damage("was not fetched whole"))?;
-        decode(column, start, chunk, self.rows, list, scratch, sink)
+        decode(column, start, chunk, self.rows, list, Wanted::All, scratch, sink)
     }
 
     fn numbers(&self, list: bool) -> Result<Vec<f64>, Fault> {

@@ -49,13 +49,24 @@ pub(super) enum Decoded {
 /// Values handed to a sink at once; small enough to stay in the first-level cache.
 const STEP: usize = 1024;
 
+/// The rows of a column chunk that are to be decoded.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wanted<'a> {
+    /// All.
+    All,
+    /// These, ascending. To the sink they are rows 0, 1, 2, …; what is wrong with others may go unnoticed.
+    These(&'a [usize]),
+}
+
 /// Decodes a column chunk of `rows` rows; with `list`, the third of each list's three elements.
+#[expect(clippy::too_many_arguments, reason = "a column chunk is what it is")]
 pub(super) fn decode<V: Number>(
     column: &ColumnChunkMetaData,
     offset: u64,
     chunk: &[u8],
     rows: usize,
     list: bool,
+    wanted: Wanted<'_>,
     scratch: &mut Scratch<V>,
     sink: &mut impl Sink<V>,
 ) -> Result<Decoded, Fault> {
@@ -69,8 +80,10 @@ pub(super) fn decode<V: Number>(
     let mut dictionary = None;
     // Elements seen; of a list, three a row.
     let per_row = if list { 3 } else { 1 };
-    let wanted = rows * per_row;
+    let total = rows * per_row;
     let mut seen = 0;
+    // Of the picked rows, those before the page in hand.
+    let mut picked = 0;
     while let Some(page) = pages.next()? {
         let (count, encoding, repetition, definition, bytes) = match page {
             Page::Dictionary { values: count, bytes } => {
@@ -84,7 +97,7 @@ pub(super) fn decode<V: Number>(
                 (values, encoding, repetition, definition, bytes)
             }
         };
-        if count > wanted - seen {
+        if count > total - seen {
             if list {
                 return Ok(Decoded::Declined);
             }
@@ -98,8 +111,17 @@ pub(super) fn decode<V: Number>(
         // The first z of the page, and its row.
         let skip = if list { 2 - seen % 3 } else { 0 };
         let mut row = seen / per_row;
-        match encoding {
-            Encoding::PLAIN => {
+        let end = row + count.saturating_sub(skip).div_ceil(per_row);
+        let picks = match wanted {
+            Wanted::All => None,
+            Wanted::These(picks) => {
+                let these = &picks[picked..][..picks[picked..].partition_point(|&pick| pick < end)];
+                picked += these.len();
+                Some((picked - these.len(), these.iter().map(move |pick| (pick - row) * per_row + skip)))
+            }
+        };
+        match (encoding, picks) {
+            (Encoding::PLAIN, None) => {
                 let mut at = skip;
                 while at < count {
                     values.clear();
@@ -110,13 +132,29 @@ pub(super) fn decode<V: Number>(
                     at += values.len() * per_row;
                 }
             }
-            Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY => {
+            (Encoding::PLAIN, Some((first, places))) => {
+                values.clear();
+                for place in places {
+                    stored.read(bytes, place + 1, place, 1, values)?;
+                }
+                sink.values(first, values)?;
+            }
+            (Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY, picks) => {
                 let known =
                     dictionary.ok_or_else(|| Fault::damage("has indices into a dictionary that is not there"))?;
+                let past = || Fault::damage(format!("has an index past the {known} values of its dictionary"));
                 let (&width, bytes) = bytes.split_first().ok_or_else(|| Fault::damage("has a page without indices"))?;
                 let mut stream = Hybrid::new(bytes, width.into())?;
+                if let Some((first, places)) = picks {
+                    indices.clear();
+                    stream.pick(places, |index| indices.push(index))?;
+                    if !sink.indices(first, indices) {
+                        return Err(past());
+                    }
+                    seen += count;
+                    continue;
+                }
                 indices.resize(STEP, 0);
-                let end = row + count.saturating_sub(skip).div_ceil(per_row);
                 let mut lead = skip;
                 while row < end {
                     let step = &mut indices[..(end - row).min(STEP)];
@@ -125,7 +163,7 @@ pub(super) fn decode<V: Number>(
                         true => stream.read_thirds(lead, step)?,
                     }
                     if !sink.indices(row, step) {
-                        return Err(Fault::damage(format!("has an index past the {known} values of its dictionary")));
+                        return Err(past());
                     }
                     row += step.len();
                     lead = 2;
@@ -135,11 +173,11 @@ pub(super) fn decode<V: Number>(
         }
         seen += count;
     }
-    match seen == wanted {
+    match seen == total {
         true => Ok(Decoded::Whole),
         // Lists of another length; the plain way says which.
         false if list => Ok(Decoded::Declined),
-        false => Err(Fault::damage(format!("has {seen} values of {wanted}"))),
+        false => Err(Fault::damage(format!("has {seen} values of {total}"))),
     }
 }
 
