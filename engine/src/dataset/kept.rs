@@ -1,5 +1,7 @@
 //! [`Kept`]: values of a column that are needed once more, after they were binned.
 
+use super::entries::Entries;
+
 /// Values in order. Those of colours are 16-bit integers, and kept as such: a quarter of the memory traffic.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
@@ -40,16 +42,13 @@ impl Kept {
         self.wide.extend_from_slice(values);
     }
 
-    /// Appends the entries of `table` at `indices`, all of which it has.
-    pub(super) fn extend_from(&mut self, table: &Table, indices: &[u32]) {
-        let at = |&index: &u32| index as usize;
-        match (self.wide.is_empty(), &table.short) {
-            (true, Some(short)) => self.short.extend(indices.iter().map(at).map(|at| short[at])),
-            _ => {
-                self.widen();
-                self.wide.extend(indices.iter().map(at).map(|at| table.values[at]));
-            }
+    /// Appends the values of `table` at `indices`.
+    pub(super) fn extend_from(&mut self, table: &Table, indices: &[u16]) {
+        if self.wide.is_empty() && table.all_short {
+            return table.short.append(indices, &mut self.short);
         }
+        self.widen();
+        table.values.append(indices, &mut self.wide);
     }
 
     fn widen(&mut self) {
@@ -70,14 +69,21 @@ impl Kept {
 /// A dictionary from which values are kept.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    pub(super) values: Vec<f64>,
+    pub(super) values: Entries<f64>,
     /// The same, if each of them is a 16-bit integer.
-    short: Option<Vec<u16>>,
+    short: Entries<u16>,
+    all_short: bool,
 }
 
 impl Table {
-    pub(super) fn new(values: &[f64]) -> Table {
-        Table { values: values.to_vec(), short: values.iter().map(|&value| short(value)).collect() }
+    /// Takes the values of the next dictionary.
+    pub(super) fn set(&mut self, values: &[f64]) {
+        let table = self.values.of(values.len());
+        table.copy_from_slice(&values[..table.len()]);
+        let numbers = self.short.of(values.len());
+        let known =
+            numbers.iter_mut().zip(values).map_while(|(number, &value)| short(value).map(|found| *number = found));
+        self.all_short = known.count() == numbers.len();
     }
 }
 
@@ -95,10 +101,13 @@ mod tests {
                 prop::collection::vec(prop_oneof![40 => (0u16..).prop_map(f64::from), 1 => any::<f64>(), 1 => Just(-0.0)], 1..9),
             ), 0..9),
         ) {
-            let (mut kept, mut all) = (Kept::default(), Vec::new());
+            let (mut kept, mut table, mut all) = (Kept::default(), Table::default(), Vec::new());
             for (by_index, values) in &parts {
                 match by_index {
-                    true => kept.extend_from(&Table::new(values), &Vec::from_iter(0..values.len() as u32)),
+                    true => {
+                        table.set(values);
+                        kept.extend_from(&table, &Vec::from_iter(0..values.len() as u16));
+                    }
                     false => kept.extend(values),
                 }
                 all.extend(values.iter().map(|value| value.to_bits()));

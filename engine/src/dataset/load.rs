@@ -7,8 +7,9 @@ use fractal_logs::Schema;
 use serde::{Deserialize, Serialize};
 
 use super::columns::{read_codes, read_numbers};
-use super::decode::{Binner, Collect, Decoded, Scratch, Sink, Wanted, append_looked_up, decode};
+use super::decode::{Binner, Collect, ColumnBytes, Decoded, Scratch, Sink, Wanted, decode};
 use super::decoding::guarded;
+use super::entries::Entries;
 use super::error::{Error, Fault};
 use super::file::{Feed, OpenFile};
 use super::footer::{GroupBytes, chunk_range};
@@ -80,7 +81,10 @@ struct Group {
     columns: Vec<Vec<u8>>,
     /// Values of features that are needed once more (Red, Infrared); empty for the others.
     kept: Vec<Kept>,
-    /// Of z over all rows, the missing ones included.
+    /// Values and bins of a column's dictionary.
+    dictionary: Table,
+    bins: Entries<u8>,
+    /// Of z over the rows that are not missing.
     z: FixedSums,
     /// Rows to skip; some may be named twice.
     missing: Vec<usize>,
@@ -255,9 +259,9 @@ impl Chunk<'_> {
             return Ok(Decoded::Declined);
         }
         let column = self.file.footer.row_group(self.group).column(self.leaf);
-        let (start, _) = chunk_range(column).expect("checked with the footer");
-        let chunk = self.bytes.chunk(start).ok_or_else(|| Fault::damage("was not fetched whole"))?;
-        decode(column, start, chunk, self.rows, list, Wanted::All, scratch, sink)
+        let (offset, _) = chunk_range(column).expect("checked with the footer");
+        let bytes = self.bytes.chunk(offset).ok_or_else(|| Fault::damage("was not fetched whole"))?;
+        decode(ColumnBytes { column, offset, bytes, rows: self.rows, list }, Wanted::All, scratch, sink)
     }
 
     fn numbers(&self, list: bool) -> Result<Vec<f64>, Fault> {
@@ -306,8 +310,8 @@ impl Group {
         let missing_before = self.missing.len();
         let mut sink = Bins {
             binner,
-            dictionary: Table::default(),
-            bins: Vec::new(),
+            dictionary: &mut self.dictionary,
+            bins: &mut self.bins,
             nan: false,
             column: &mut self.columns[index],
             kept: (again == Again::Keep).then_some(&mut self.kept[index]),
@@ -357,7 +361,7 @@ impl Group {
 
     fn label(&mut self, chunk: &Chunk<'_>, labels: &mut LabelMap) -> Result<(), Fault> {
         let column = self.columns.last_mut().expect("a label column");
-        let mut sink = Labels { labels, ids: Vec::new(), column };
+        let mut sink = Labels { labels, ids: Entries::default(), column };
         if chunk.decode(false, &mut self.codes, &mut sink)? == Decoded::Whole {
             return Ok(());
         }
@@ -400,8 +404,8 @@ impl Group {
 /// Bins of a feature, from values or from dictionary indices.
 struct Bins<'a> {
     binner: &'a Binner,
-    dictionary: Table,
-    bins: Vec<u8>,
+    dictionary: &'a mut Table,
+    bins: &'a mut Entries<u8>,
     /// Whether the dictionary has a NaN.
     nan: bool,
     column: &'a mut Vec<u8>,
@@ -412,10 +416,9 @@ struct Bins<'a> {
 
 impl Sink<f64> for Bins<'_> {
     fn dictionary(&mut self, values: &[f64]) -> Result<(), Fault> {
-        self.dictionary = Table::new(values);
-        self.bins.clear();
-        self.bins.resize(values.len(), 0);
-        self.nan = self.binner.bins(values, &mut self.bins);
+        self.dictionary.set(values);
+        let bins = self.bins.of(values.len());
+        self.nan = self.binner.bins(&values[..bins.len()], bins);
         Ok(())
     }
 
@@ -430,26 +433,23 @@ impl Sink<f64> for Bins<'_> {
         Ok(())
     }
 
-    fn indices(&mut self, at: usize, indices: &[u32]) -> bool {
-        if !append_looked_up(&self.bins, indices, self.column) {
-            return false;
-        }
-        let values = &self.dictionary.values;
+    fn indices(&mut self, at: usize, indices: &[u16]) {
+        self.bins.append(indices, self.column);
         if let Some(kept) = &mut self.kept {
-            kept.extend_from(&self.dictionary, indices);
+            kept.extend_from(self.dictionary, indices);
         }
+        let values = self.dictionary.values.table();
         if let Some(sums) = &mut self.sums {
             let mut step = [0.0; 256];
             for indices in indices.chunks(step.len()) {
-                step.iter_mut().zip(indices).for_each(|(value, &index)| *value = values[index as usize]);
+                step.iter_mut().zip(indices).for_each(|(value, &index)| *value = values[usize::from(index)]);
                 sums.extend(&step[..indices.len()]);
             }
         }
         if self.nan {
-            let nan = |&(_, &index): &(usize, &u32)| values[index as usize].is_nan();
+            let nan = |&(_, &index): &(usize, &u16)| values[usize::from(index)].is_nan();
             self.missing.extend(indices.iter().enumerate().filter(nan).map(|(i, _)| at + i));
         }
-        true
     }
 }
 
@@ -464,7 +464,7 @@ fn append_bins(binner: &Binner, values: &[f64], column: &mut Vec<u8>, missing: &
 /// Label ids, from codes or from dictionary indices.
 struct Labels<'a> {
     labels: &'a mut LabelMap,
-    ids: Vec<u8>,
+    ids: Entries<u8>,
     column: &'a mut Vec<u8>,
 }
 
@@ -474,9 +474,8 @@ fn too_many_classes() -> Fault {
 
 impl Sink<i64> for Labels<'_> {
     fn dictionary(&mut self, values: &[i64]) -> Result<(), Fault> {
-        self.ids.clear();
-        for &code in values {
-            self.ids.push(self.labels.id(code).ok_or_else(too_many_classes)?);
+        for (id, &code) in self.ids.of(values.len()).iter_mut().zip(values) {
+            *id = self.labels.id(code).ok_or_else(too_many_classes)?;
         }
         Ok(())
     }
@@ -494,8 +493,8 @@ impl Sink<i64> for Labels<'_> {
         Ok(())
     }
 
-    fn indices(&mut self, _: usize, indices: &[u32]) -> bool {
-        append_looked_up(&self.ids, indices, self.column)
+    fn indices(&mut self, _: usize, indices: &[u16]) {
+        self.ids.append(indices, self.column);
     }
 }
 
@@ -529,9 +528,12 @@ fn interleave(columns: &[Vec<u8>], bytes: &mut Vec<u8>) {
         // The common shape, eight rows at a time: an 8 × 8 transposition of bytes.
         let columns = columns.each_ref().map(|column| column.as_chunks::<8>().0);
         for block in 0..rows / 8 {
-            let words = transpose(columns.map(|column| u64::from_le_bytes(column[block])));
+            let mut words = [0; 8];
+            words.iter_mut().zip(columns).for_each(|(word, column)| *word = u64::from_le_bytes(column[block]));
+            let mut eight = [[0; 8]; 8];
+            eight.iter_mut().zip(transpose(words)).for_each(|(row, word)| *row = word.to_le_bytes());
             // Appended, not written over zeros: of a large allocation each page would be written twice.
-            bytes.extend_from_slice(words.map(u64::to_le_bytes).as_flattened());
+            bytes.extend_from_slice(eight.as_flattened());
         }
         done = rows / 8 * 8;
     }
@@ -581,7 +583,7 @@ mod tests {
     #[test]
     fn interleaving_is_a_transposition() {
         for stride in [1, 2, 7, 8, 9, 256] {
-            for rows in [0, 1, 7, 8, 9, 300] {
+            for rows in [0, 1, 7, 15, 16, 17, 300] {
                 let columns: Vec<Vec<u8>> =
                     (0..stride).map(|c| (0..rows).map(|r| (r * 31 + c * 7 + r * c) as u8).collect()).collect();
                 let mut bytes = vec![9, 9];

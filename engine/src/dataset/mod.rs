@@ -7,6 +7,7 @@
 mod columns;
 mod decode;
 mod decoding;
+mod entries;
 mod error;
 mod file;
 mod footer;

@@ -8,7 +8,7 @@ use super::decoding::guarded;
 use super::error::{Error, Fault};
 use super::file::OpenFile;
 use super::layout::check_schema;
-use super::listing::{FileEntry, mix};
+use super::listing::{FileEntry, mix, mixer};
 use super::plan::{Partition, Piece};
 use super::source::Source;
 use super::values::read_group;
@@ -117,7 +117,8 @@ fn sample(source: &Source, file: &SampleFile, schema: &Schema, seed: u64) -> Res
     let (mut scratch, mut buffer) = (Scratch::default(), Vec::new());
     for group in groups {
         let first_row: u64 = sizes[..group].iter().sum();
-        let hash = |row: usize| mix(seed, first_row + row as u64);
+        let mixed = mixer(seed);
+        let hash = |row: usize| mixed(first_row + row as u64);
         // Chosen first, so that only they are decoded: they are a few in a hundred.
         let chosen: Vec<usize> = (0..sizes[group] as usize).filter(|&row| hash(row) <= limit).collect();
         let bytes = open.fetch(&reader, group, buffer)?;

@@ -3,7 +3,7 @@
 use fractal_logs::Schema;
 
 use super::columns::{code_of, read_numbers};
-use super::decode::{Collect, Decoded, Scratch, Wanted, decode};
+use super::decode::{Collect, ColumnBytes, Decoded, Scratch, Wanted, decode};
 use super::decoding::guarded;
 use super::error::{Error, Fault};
 use super::file::OpenFile;
@@ -77,14 +77,14 @@ pub(super) fn read_group(
         Wanted::All => rows,
         Wanted::These(picks) => picks.len(),
     };
-    let start = |leaf: usize| chunk_range(row_group.column(leaf)).expect("checked with the footer").0;
     let mut numbers = |leaf: usize, list: bool| -> Result<Vec<f64>, Fault> {
         let mut values = Vec::with_capacity(expected);
         let column = row_group.column(leaf);
-        let chunk = bytes.chunk(start(leaf)).ok_or_else(|| Fault::damage("was not fetched whole"))?;
-        let mut sink = Collect::new(&mut values);
-        if decode(column, start(leaf), chunk, rows, list, wanted, scratch, &mut sink)? == Decoded::Declined {
-            values = read_numbers(&bytes.fetched(start(leaf)), &file.footer, group, leaf, list)?;
+        let (offset, _) = chunk_range(column).expect("checked with the footer");
+        let chunk = bytes.chunk(offset).ok_or_else(|| Fault::damage("was not fetched whole"))?;
+        let chunk = ColumnBytes { column, offset, bytes: chunk, rows, list };
+        if decode(chunk, wanted, scratch, &mut Collect::new(&mut values))? == Decoded::Declined {
+            values = read_numbers(&bytes.fetched(offset), &file.footer, group, leaf, list)?;
             if values.len() != rows {
                 return Err(Fault::damage(format!("has {} rows of {rows}", values.len())));
             }

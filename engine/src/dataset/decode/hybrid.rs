@@ -3,6 +3,31 @@
 
 use super::super::error::Fault;
 
+/// What the numbers become: one wide enough for those of the stream.
+pub(super) trait Index: Copy + Default + Ord {
+    /// The lowest bits of a word.
+    fn of(word: u32) -> Self;
+    fn number(self) -> usize;
+}
+
+impl Index for u16 {
+    fn of(word: u32) -> u16 {
+        word as u16
+    }
+    fn number(self) -> usize {
+        self.into()
+    }
+}
+
+impl Index for u32 {
+    fn of(word: u32) -> u32 {
+        word
+    }
+    fn number(self) -> usize {
+        self as usize
+    }
+}
+
 /// Decodes a stream of unsigned numbers of `width` bits.
 #[derive(Debug)]
 pub(super) struct Hybrid<'a> {
@@ -40,11 +65,12 @@ impl<'a> Hybrid<'a> {
     }
 
     /// Fills `out`.
-    pub(super) fn read(&mut self, mut out: &mut [u32]) -> Result<(), Fault> {
+    pub(super) fn read<T: Index>(&mut self, mut out: &mut [T]) -> Result<(), Fault> {
         while !out.is_empty() {
             if self.group_at < self.group_end {
                 let n = out.len().min(self.group_end - self.group_at);
-                out[..n].copy_from_slice(&self.group[self.group_at..self.group_at + n]);
+                let group = &self.group[self.group_at..self.group_at + n];
+                out[..n].iter_mut().zip(group).for_each(|(out, &number)| *out = T::of(number));
                 self.group_at += n;
                 out = &mut out[n..];
                 continue;
@@ -53,7 +79,7 @@ impl<'a> Hybrid<'a> {
                 Run::Repeated { left: 0, .. } | Run::Packed { groups: 0 } => self.next_run()?,
                 Run::Repeated { value, left } => {
                     let n = out.len().min(*left);
-                    out[..n].fill(*value);
+                    out[..n].fill(T::of(*value));
                     *left -= n;
                     out = &mut out[n..];
                 }
@@ -80,7 +106,7 @@ impl<'a> Hybrid<'a> {
     }
 
     /// Fills `out` with every third number, after `lead` others (0 to 2) that come before the first.
-    pub(super) fn read_thirds(&mut self, lead: usize, mut out: &mut [u32]) -> Result<(), Fault> {
+    pub(super) fn read_thirds<T: Index>(&mut self, lead: usize, mut out: &mut [T]) -> Result<(), Fault> {
         let mut lead = lead;
         while !out.is_empty() {
             // Three whole groups hold eight triples.
@@ -95,7 +121,7 @@ impl<'a> Hybrid<'a> {
                     continue;
                 }
             }
-            let mut triple = [0; 3];
+            let mut triple = [T::default(); 3];
             self.read(&mut triple[..=lead])?;
             out[0] = triple[lead];
             out = &mut out[1..];
@@ -105,10 +131,10 @@ impl<'a> Hybrid<'a> {
     }
 
     /// The numbers at these places of the stream, which ascend.
-    pub(super) fn pick(
+    pub(super) fn pick<T: Index>(
         mut self,
         places: impl IntoIterator<Item = usize>,
-        mut put: impl FnMut(u32),
+        mut put: impl FnMut(T),
     ) -> Result<(), Fault> {
         let mask = ((1u64 << self.width) - 1) as u32;
         let mut run = Stored::Repeated { value: 0, times: 0 };
@@ -122,7 +148,7 @@ impl<'a> Hybrid<'a> {
                     Stored::Packed { groups, .. } => groups * 8,
                 };
             }
-            put(match run {
+            put(T::of(match run {
                 Stored::Repeated { value, .. } => value,
                 Stored::Packed { bytes, .. } => {
                     let bit = (place - start) * self.width;
@@ -135,7 +161,7 @@ impl<'a> Hybrid<'a> {
                     }
                     (u64::from_le_bytes(word) >> (bit % 8)) as u32 & mask
                 }
-            });
+            }));
         }
         Ok(())
     }
@@ -226,7 +252,7 @@ pub(super) enum Stored<'a> {
 macro_rules! by_width {
     ($function:ident, $width:expr, $bytes:expr, $out:expr, $($known:literal)*) => {
         match $width {
-            $($known => $function::<$known>($bytes, $out),)*
+            $($known => $function::<$known, T>($bytes, $out),)*
             _ => unreachable!("widths are checked when a stream is opened"),
         }
     };
@@ -237,33 +263,33 @@ macro_rules! by_width {
 }
 
 /// Unpacks whole groups of eight, all of whose bytes are there.
-fn unpack(width: usize, bytes: &[u8], out: &mut [u32]) {
+fn unpack<T: Index>(width: usize, bytes: &[u8], out: &mut [T]) {
     by_width!(unpack_width, width, bytes, out);
 }
 
 /// The third, sixth, … of the numbers in groups of eight, all of whose bytes are there: eight of each three groups.
-fn unpack_thirds(width: usize, bytes: &[u8], out: &mut [u32]) {
+fn unpack_thirds<T: Index>(width: usize, bytes: &[u8], out: &mut [T]) {
     by_width!(unpack_thirds_width, width, bytes, out);
 }
 
 /// With the width known the offsets and shifts below are constants.
-fn unpack_width<const WIDTH: usize>(bytes: &[u8], out: &mut [u32]) {
+fn unpack_width<const WIDTH: usize, T: Index>(bytes: &[u8], out: &mut [T]) {
     if WIDTH == 8 {
-        return out.iter_mut().zip(bytes).for_each(|(number, &byte)| *number = byte.into());
+        return out.iter_mut().zip(bytes).for_each(|(number, &byte)| *number = T::of(byte.into()));
     }
     unpack_steps(bytes, out, WIDTH, |window: &[u8; WINDOW], k| number::<WIDTH>(window, k));
 }
 
-fn unpack_thirds_width<const WIDTH: usize>(bytes: &[u8], out: &mut [u32]) {
+fn unpack_thirds_width<const WIDTH: usize, T: Index>(bytes: &[u8], out: &mut [T]) {
     unpack_steps(bytes, out, WIDTH * 3, |window: &[u8; WIDE_WINDOW], k| number::<WIDTH>(window, k * 3 + 2));
 }
 
 /// Makes eight numbers of each `step` bytes: number k by `take` from the window that begins with these bytes. What else
 /// lies in the window belongs to later numbers, or is 0.
 #[inline(always)]
-fn unpack_steps<const WINDOW: usize>(
+fn unpack_steps<const WINDOW: usize, T: Index>(
     bytes: &[u8],
-    out: &mut [u32],
+    out: &mut [T],
     step: usize,
     take: impl Fn(&[u8; WINDOW], usize) -> u32,
 ) {
@@ -274,7 +300,7 @@ fn unpack_steps<const WINDOW: usize>(
             copy[..bytes.len()].copy_from_slice(bytes);
             &copy
         });
-        *eight = std::array::from_fn(|k| take(window, k));
+        eight.iter_mut().enumerate().for_each(|(k, out)| *out = T::of(take(window, k)));
     }
 }
 
@@ -339,7 +365,7 @@ mod tests {
         ) {
             let (bytes, expected) = encode(&runs, width);
             let mut hybrid = Hybrid::new(&bytes, width as u32).unwrap();
-            let mut values = vec![0; expected.len()];
+            let mut values = vec![0u32; expected.len()];
             let mut at = 0;
             for step in steps.iter().cycle() {
                 let end = (at + step).min(values.len());
@@ -350,7 +376,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(&values, &expected);
-            prop_assert!(Hybrid::new(&bytes, width as u32).unwrap().read(&mut vec![0; at + 1]).is_err());
+            prop_assert!(Hybrid::new(&bytes, width as u32).unwrap().read(&mut vec![0u32; at + 1]).is_err());
         }
 
         #[test]
@@ -364,7 +390,7 @@ mod tests {
             let (bytes, all) = encode(&runs, width);
             let expected: Vec<u32> = all.iter().skip(lead).step_by(3).copied().collect();
             let mut hybrid = Hybrid::new(&bytes, width as u32).unwrap();
-            let (mut thirds, mut at, mut before) = (vec![0; expected.len()], 0, lead);
+            let (mut thirds, mut at, mut before) = (vec![0u32; expected.len()], 0, lead);
             for step in steps.iter().cycle() {
                 let end = (at + step).min(thirds.len());
                 hybrid.read_thirds(before, &mut thirds[at..end]).unwrap();
@@ -374,15 +400,15 @@ mod tests {
                 }
             }
             prop_assert_eq!(thirds, expected);
-            prop_assert!(hybrid.read_thirds(2, &mut [0]).is_err());
+            prop_assert!(hybrid.read_thirds(2, &mut [0u32]).is_err());
 
             let places: Vec<usize> =
                 gaps.iter().scan(0, |at, gap| { *at += gap; Some(*at) }).filter(|at| *at < all.len()).collect();
-            let mut picked = Vec::new();
+            let mut picked: Vec<u32> = Vec::new();
             let hybrid = || Hybrid::new(&bytes, width as u32).unwrap();
             hybrid().pick(places.iter().copied(), |number| picked.push(number)).unwrap();
             prop_assert_eq!(picked, places.iter().map(|&at| all[at]).collect::<Vec<_>>());
-            prop_assert!(hybrid().pick([all.len()], |_| ()).is_err());
+            prop_assert!(hybrid().pick([all.len()], |_: u32| ()).is_err());
         }
 
         #[test]
@@ -395,12 +421,12 @@ mod tests {
             // One byte of run header.
             let bytes = &bytes[..1 + (numbers.len() * width).div_ceil(8)];
             let mut hybrid = Hybrid::new(bytes, width as u32).unwrap();
-            let mut values = vec![0; numbers.len()];
+            let mut values = vec![0u32; numbers.len()];
             values.chunks_mut(step).for_each(|step| hybrid.read(step).unwrap());
             prop_assert_eq!(&values[..], &all[..numbers.len()]);
             // The last byte may hold a few more.
-            prop_assert!(hybrid.read(&mut [0; 8]).is_err());
-            let mut picked = Vec::new();
+            prop_assert!(hybrid.read(&mut [0u32; 8]).is_err());
+            let mut picked: Vec<u32> = Vec::new();
             let hybrid = Hybrid::new(bytes, width as u32).unwrap();
             hybrid.pick(0..numbers.len(), |number| picked.push(number)).unwrap();
             prop_assert_eq!(picked, values);
@@ -409,16 +435,16 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..60), width in 0u32..40) {
             if let Ok(mut hybrid) = Hybrid::new(&bytes, width) {
-                let _ = hybrid.read(&mut [0; 100]);
+                let _ = hybrid.read(&mut [0u32; 100]);
             }
             if let Ok(mut hybrid) = Hybrid::new(&bytes, width) {
                 while let Ok(Some(_)) = hybrid.stored() {}
             }
             if let Ok(mut hybrid) = Hybrid::new(&bytes, width) {
-                let _ = hybrid.read_thirds(1, &mut [0; 100]);
+                let _ = hybrid.read_thirds(1, &mut [0u16; 100]);
             }
             if let Ok(hybrid) = Hybrid::new(&bytes, width) {
-                let _ = hybrid.pick((0..1000).step_by(7), |_| ());
+                let _ = hybrid.pick((0..1000).step_by(7), |_: u16| ());
             }
         }
     }

@@ -8,12 +8,14 @@ mod binner;
 mod hybrid;
 mod pages;
 
+use std::ops::Range;
+
 use parquet::basic::{Encoding, Type as Physical};
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::schema::types::ColumnDescriptor;
 
 pub(super) use self::binner::Binner;
-use self::hybrid::{Hybrid, Stored, bits};
+use self::hybrid::{Hybrid, Index, Stored, bits};
 use self::pages::{Page, Pages};
 use super::error::Fault;
 use super::layout::{NumberKind, is_unsigned, number_kind};
@@ -24,15 +26,18 @@ pub(super) trait Sink<V> {
     fn dictionary(&mut self, values: &[V]) -> Result<(), Fault>;
     /// Rows `at..` have these values.
     fn values(&mut self, at: usize, values: &[V]) -> Result<(), Fault>;
-    /// Rows `at..` have the dictionary's values at these indices. Returns false if one of them is past the dictionary.
-    fn indices(&mut self, at: usize, indices: &[u32]) -> bool;
+    /// Rows `at..` have the dictionary's values at these indices, all of which it has.
+    fn indices(&mut self, at: usize, indices: &[u16]);
 }
 
 /// Buffers that are used again from column to column.
 #[derive(Debug, Default)]
 pub(super) struct Scratch<V> {
     page: Vec<u8>,
-    indices: Vec<u32>,
+    indices: Vec<u16>,
+    /// For dictionaries of more than 65,536 values.
+    wide_indices: Vec<u32>,
+    dictionary: Vec<V>,
     values: Vec<V>,
 }
 
@@ -58,26 +63,35 @@ pub(super) enum Wanted<'a> {
     These(&'a [usize]),
 }
 
-/// Decodes a column chunk of `rows` rows; with `list`, the third of each list's three elements.
-#[expect(clippy::too_many_arguments, reason = "a column chunk is what it is")]
+/// A column chunk as it is stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ColumnBytes<'a> {
+    pub(super) column: &'a ColumnChunkMetaData,
+    /// Its place in the file, bytes.
+    pub(super) offset: u64,
+    pub(super) bytes: &'a [u8],
+    /// Rows of its row group.
+    pub(super) rows: usize,
+    /// Whether a row is a list of three, of which the third is meant.
+    pub(super) list: bool,
+}
+
+/// Decodes rows of a column chunk.
 pub(super) fn decode<V: Number>(
-    column: &ColumnChunkMetaData,
-    offset: u64,
-    chunk: &[u8],
-    rows: usize,
-    list: bool,
+    chunk: ColumnBytes<'_>,
     wanted: Wanted<'_>,
     scratch: &mut Scratch<V>,
     sink: &mut impl Sink<V>,
 ) -> Result<Decoded, Fault> {
+    let ColumnBytes { column, offset, bytes, rows, list } = chunk;
     let descriptor = column.column_descr();
-    let Some(stored) = Width::of(descriptor).filter(|&width| V::can_hold(width)) else { return Ok(Decoded::Declined) };
+    let Some(width) = Width::of(descriptor).filter(|&width| V::can_hold(width)) else { return Ok(Decoded::Declined) };
     if descriptor.max_rep_level() != i16::from(list) {
         return Ok(Decoded::Declined);
     }
-    let Scratch { page: buffer, indices, values } = scratch;
-    let mut pages = Pages::new(column, offset, chunk, rows, buffer)?;
-    let mut dictionary = None;
+    let Scratch { page: buffer, indices, wide_indices, dictionary, values } = scratch;
+    let mut pages = Pages::new(column, offset, bytes, rows, buffer)?;
+    let mut has_dictionary = false;
     // Elements seen; of a list, three a row.
     let per_row = if list { 3 } else { 1 };
     let total = rows * per_row;
@@ -87,10 +101,10 @@ pub(super) fn decode<V: Number>(
     while let Some(page) = pages.next()? {
         let (count, encoding, repetition, definition, bytes) = match page {
             Page::Dictionary { values: count, bytes } => {
-                values.clear();
-                stored.read(bytes, count, 0, 1, values)?;
-                sink.dictionary(values)?;
-                dictionary = Some(count);
+                dictionary.clear();
+                width.read(bytes, count, 0, 1, dictionary)?;
+                sink.dictionary(dictionary)?;
+                has_dictionary = true;
                 continue;
             }
             Page::Data { values, encoding, repetition, definition, bytes } => {
@@ -126,7 +140,7 @@ pub(super) fn decode<V: Number>(
                 while at < count {
                     values.clear();
                     let end = count.min(at + STEP * per_row);
-                    stored.read(bytes, end, at, per_row, values)?;
+                    width.read(bytes, end, at, per_row, values)?;
                     sink.values(row, values)?;
                     row += values.len();
                     at += values.len() * per_row;
@@ -135,38 +149,31 @@ pub(super) fn decode<V: Number>(
             (Encoding::PLAIN, Some((first, places))) => {
                 values.clear();
                 for place in places {
-                    stored.read(bytes, place + 1, place, 1, values)?;
+                    width.read(bytes, place + 1, place, 1, values)?;
                 }
                 sink.values(first, values)?;
             }
             (Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY, picks) => {
-                let known =
-                    dictionary.ok_or_else(|| Fault::damage("has indices into a dictionary that is not there"))?;
-                let past = || Fault::damage(format!("has an index past the {known} values of its dictionary"));
-                let (&width, bytes) = bytes.split_first().ok_or_else(|| Fault::damage("has a page without indices"))?;
-                let mut stream = Hybrid::new(bytes, width.into())?;
-                if let Some((first, places)) = picks {
-                    indices.clear();
-                    stream.pick(places, |index| indices.push(index))?;
-                    if !sink.indices(first, indices) {
-                        return Err(past());
-                    }
-                    seen += count;
-                    continue;
+                if !has_dictionary {
+                    return Err(Fault::damage("has indices into a dictionary that is not there"));
                 }
-                indices.resize(STEP, 0);
-                let mut lead = skip;
-                while row < end {
-                    let step = &mut indices[..(end - row).min(STEP)];
-                    match list {
-                        false => stream.read(step)?,
-                        true => stream.read_thirds(lead, step)?,
-                    }
-                    if !sink.indices(row, step) {
-                        return Err(past());
-                    }
-                    row += step.len();
-                    lead = 2;
+                let (&bits, bytes) = bytes.split_first().ok_or_else(|| Fault::damage("has a page without indices"))?;
+                let stream = Hybrid::new(bytes, bits.into())?;
+                let rows = match picks {
+                    None => Places::Every { rows: row..end, lead: skip, list },
+                    Some((first, places)) => Places::Picked { first, places },
+                };
+                if bits <= 16 {
+                    each_step(stream, dictionary.len(), rows, indices, |row, indices| {
+                        sink.indices(row, indices);
+                        Ok(())
+                    })?;
+                } else {
+                    each_step(stream, dictionary.len(), rows, wide_indices, |row, indices| {
+                        values.clear();
+                        values.extend(indices.iter().map(|&index: &u32| dictionary[index as usize]));
+                        sink.values(row, values)
+                    })?;
                 }
             }
             _ => return Ok(Decoded::Declined),
@@ -178,6 +185,50 @@ pub(super) fn decode<V: Number>(
         // Lists of another length; the plain way says which.
         false if list => Ok(Decoded::Declined),
         false => Err(Fault::damage(format!("has {seen} values of {total}"))),
+    }
+}
+
+/// The rows whose indices are read from a page.
+enum Places<I> {
+    /// All; in a list the first z comes after `lead` other elements.
+    Every { rows: Range<usize>, lead: usize, list: bool },
+    /// Those at these places of the stream; the first of them is the sink's row `first`.
+    Picked { first: usize, places: I },
+}
+
+/// Reads the indices of `rows`, checks them, and hands them over in steps.
+fn each_step<T: Index>(
+    mut stream: Hybrid<'_>,
+    known: usize,
+    rows: Places<impl Iterator<Item = usize>>,
+    indices: &mut Vec<T>,
+    mut hand_over: impl FnMut(usize, &[T]) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let mut checked = |row, indices: &[T]| match indices.iter().copied().max() {
+        Some(most) if most.number() >= known => {
+            Err(Fault::damage(format!("has an index past the {known} values of its dictionary")))
+        }
+        _ => hand_over(row, indices),
+    };
+    match rows {
+        Places::Every { rows, mut lead, list } => {
+            indices.resize(STEP, T::default());
+            for row in rows.clone().step_by(STEP) {
+                let step = &mut indices[..STEP.min(rows.end - row)];
+                match list {
+                    false => stream.read(step)?,
+                    true => stream.read_thirds(lead, step)?,
+                }
+                lead = 2;
+                checked(row, step)?;
+            }
+            Ok(())
+        }
+        Places::Picked { first, places } => {
+            indices.clear();
+            stream.pick(places, |index| indices.push(index))?;
+            checked(first, indices)
+        }
     }
 }
 
@@ -196,11 +247,11 @@ fn all_defined(levels: &[u8], max_level: i16, count: usize) -> Result<bool, Faul
     }
     let mut stream = Hybrid::new(levels, width)?;
     let mut left = count;
-    let mut step = [0; 256];
+    let mut step = [0u16; 256];
     while left > 0 {
         let n = left.min(step.len());
         stream.read(&mut step[..n])?;
-        if step[..n].iter().any(|&level| level != max_level as u32) {
+        if step[..n].iter().any(|&level| level != max_level as u16) {
             return Ok(false);
         }
         left -= n;
@@ -352,20 +403,6 @@ number!(f64, |_| true);
 // Floats must be checked to be integers, and large unsigned numbers to fit: the plain way does.
 number!(i64, |width| matches!(width, Width::I32 | Width::U32 | Width::I64));
 
-/// Appends the entries of `table` at `indices`. Returns false if one of them is past the table.
-pub(super) fn append_looked_up<T: Copy + Default>(table: &[T], indices: &[u32], to: &mut Vec<T>) -> bool {
-    // One comparison finds what is past the table and keeps the access inside it.
-    let mut all = true;
-    to.extend(indices.iter().map(|&index| match table.get(index as usize) {
-        Some(&entry) => entry,
-        None => {
-            all = false;
-            T::default()
-        }
-    }));
-    all
-}
-
 /// Collects a column's values.
 pub(super) struct Collect<'a> {
     dictionary: Vec<f64>,
@@ -391,7 +428,7 @@ impl Sink<f64> for Collect<'_> {
         Ok(())
     }
 
-    fn indices(&mut self, _: usize, indices: &[u32]) -> bool {
-        append_looked_up(&self.dictionary, indices, self.values)
+    fn indices(&mut self, _: usize, indices: &[u16]) {
+        self.values.extend(indices.iter().map(|&index| self.dictionary[usize::from(index)]));
     }
 }
