@@ -9,7 +9,9 @@ use arrow::array::{
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Fields, Schema as ArrowSchema};
-use fractal_engine::dataset::{FileEntry, LabelMap, LoadReport, Loader, Piece, Source};
+use fractal_engine::dataset::{
+    FileEntry, LabelMap, LoadReport, Loader, Piece, SampleFile, Source, for_each_row_group, sample_rows,
+};
 use fractal_engine::forest::BinnedRows;
 use fractal_logs::{DataSpec, Schema};
 use parquet::arrow::ArrowWriter;
@@ -223,6 +225,38 @@ fn check(folder: &Path, layout: &Layout, schema: Schema, thresholds: &[Vec<f64>]
     Ok(())
 }
 
+/// Samples all rows and some of them, and checks that the some are those of all, and all those of the file.
+fn check_sample(folder: &Path, rows: usize, schema: &Schema) -> Result<(), TestCaseError> {
+    let spec = DataSpec { root: folder.to_str().unwrap().into(), schema: schema.clone(), ..DataSpec::default() };
+    let source = Source::open(&spec).unwrap();
+    let file = FileEntry::new("train/a.parquet", std::fs::metadata(folder.join("train/a.parquet")).unwrap().len());
+    let sample =
+        |quota| sample_rows(&source, &SampleFile { file: file.clone(), quota, row_groups: 1 << 20 }, schema, 5);
+    let mut whole = Vec::new();
+    let read = for_each_row_group(&source, &file, schema, |features, labels| {
+        for (row, label) in labels.iter().enumerate() {
+            let values: Vec<f64> = features.iter().map(|column| column[row]).collect();
+            whole.extend((label.is_some() && values.iter().all(|value| !value.is_nan())).then_some(values));
+        }
+    });
+    // Whatever cannot be read whole is refused elsewhere, with reasons.
+    if read.is_err() {
+        return Ok(());
+    }
+    let row = |columns: &[Vec<f64>], at: usize| columns.iter().map(|column| column[at]).collect::<Vec<f64>>();
+    let all = sample(rows as u64).unwrap();
+    prop_assert_eq!((0..all.hashes.len()).map(|at| row(&all.columns, at)).collect::<Vec<_>>(), whole);
+    for part in [0, 2, 30] {
+        let some = sample(rows as u64 * part / 60).unwrap();
+        let chosen: Vec<usize> = (0..all.hashes.len()).filter(|&at| all.hashes[at] <= some.limit).collect();
+        prop_assert_eq!(&some.hashes, &chosen.iter().map(|&at| all.hashes[at]).collect::<Vec<_>>());
+        for (at, &of_all) in chosen.iter().enumerate() {
+            prop_assert_eq!(row(&some.columns, at), row(&all.columns, of_all));
+        }
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
@@ -249,7 +283,9 @@ proptest! {
             thresholds
         }).collect();
         let features = (0..kinds.len()).map(|i| format!("f{i}")).collect();
-        check(folder.path(), &layout, Schema::Columns { label: "label".into(), features }, &thresholds)?;
+        let schema = Schema::Columns { label: "label".into(), features };
+        check_sample(folder.path(), layout.rows, &schema)?;
+        check(folder.path(), &layout, schema, &thresholds)?;
     }
 
     #[test]
@@ -273,8 +309,43 @@ proptest! {
         let mut thresholds: Vec<Vec<f64>> =
             (0..6).map(|_| (1..32).map(|i| f64::from(i * i) * 60.0).collect()).collect();
         thresholds.push((1..32).map(|i| f64::from(i) / 16.0 - 1.0).collect());
+        check_sample(folder.path(), layout.rows, &Schema::Fractal)?;
         check(folder.path(), &layout, Schema::Fractal, &thresholds)?;
     }
+}
+
+/// Indices of more than 16 bits, in later pages: the first have few enough values behind them.
+#[test]
+fn large_dictionaries_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("train")).unwrap();
+    let layout = Layout {
+        rows: 50_000,
+        row_group: 1 << 20,
+        page_rows: 7001,
+        page_bytes: 1 << 20,
+        codec: 1,
+        v2: true,
+        dictionary: true,
+        dictionary_bytes: 8 << 20,
+        delta: false,
+        seed: 1,
+    };
+    let coordinate = |i: usize| (if i.is_multiple_of(5) { i / 9 } else { i }) as f64 / 64.0;
+    let coordinates: Float64Array = (0..layout.rows * 3).map(|i| Some(coordinate(i))).collect();
+    let field = Arc::new(Field::new("element", DataType::Float64, false));
+    let list = FixedSizeListArray::new(field, 3, Arc::new(coordinates), None);
+    let mut columns: Vec<(String, ArrayRef)> = vec![("xyz".into(), Arc::new(list))];
+    for name in ["Intensity", "Red", "Green", "Blue", "Infrared"] {
+        let column: Float64Array = (0..layout.rows * 2).step_by(2).map(|i| Some(coordinate(i))).collect();
+        columns.push((name.into(), Arc::new(column)));
+    }
+    columns
+        .push(("Classification".into(), Arc::new((0..layout.rows).map(|i| Some(i as u8 % 7)).collect::<UInt8Array>())));
+    write(&folder.path().join("train/a.parquet"), &layout, columns);
+    let thresholds: Vec<Vec<f64>> = (0..7).map(|_| (1..200).map(|i| f64::from(i) * 11.3).collect()).collect();
+    check_sample(folder.path(), layout.rows, &Schema::Fractal).unwrap();
+    check(folder.path(), &layout, Schema::Fractal, &thresholds).unwrap();
 }
 
 #[test]

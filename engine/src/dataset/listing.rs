@@ -95,12 +95,18 @@ pub(super) fn check_fraction(fraction: f64) -> Result<(), Error> {
 
 /// A well-mixed word from a seed and a key (two rounds of the SplitMix64 finaliser).
 pub(super) fn mix(seed: u64, key: u64) -> u64 {
+    mixer(seed)(key)
+}
+
+/// [`mix`] for many keys: what depends on the seed alone is done once.
+pub(super) fn mixer(seed: u64) -> impl Fn(u64) -> u64 {
     let finalise = |mut z: u64| {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     };
-    finalise(finalise(seed.wrapping_add(0x9e37_79b9_7f4a_7c15)) ^ key)
+    let seeded = finalise(seed.wrapping_add(0x9e37_79b9_7f4a_7c15));
+    move |key| finalise(seeded ^ key)
 }
 
 #[cfg(test)]

@@ -7,11 +7,13 @@ use fractal_logs::Schema;
 use serde::{Deserialize, Serialize};
 
 use super::columns::{read_codes, read_numbers};
-use super::decode::{Binner, Decoded, Scratch, Sink, decode};
+use super::decode::{Binner, Collect, ColumnBytes, Decoded, Scratch, Sink, Wanted, decode};
 use super::decoding::guarded;
+use super::entries::Entries;
 use super::error::{Error, Fault};
 use super::file::{Feed, OpenFile};
 use super::footer::{GroupBytes, chunk_range};
+use super::kept::{Kept, Table};
 use super::labels::{LabelMap, MAX_CLASSES};
 use super::layout::{Feature, check_schema};
 use super::moments::FixedSums;
@@ -77,8 +79,13 @@ struct Group {
     codes: Scratch<i64>,
     /// Bins of each feature, and last the label ids; one byte a row.
     columns: Vec<Vec<u8>>,
-    /// Values of features that are needed once more (z, Red, Infrared); empty for the others.
-    kept: Vec<Vec<f64>>,
+    /// Values of features that are needed once more (Red, Infrared); empty for the others.
+    kept: Vec<Kept>,
+    /// Values and bins of a column's dictionary.
+    dictionary: Table,
+    bins: Entries<u8>,
+    /// Of z over the rows that are not missing.
+    z: FixedSums,
     /// Rows to skip; some may be named twice.
     missing: Vec<usize>,
 }
@@ -160,7 +167,7 @@ impl Loader {
             report.io_wait_us += waiting.elapsed().as_micros() as u64;
             report.read_bytes += bytes.read_bytes();
             self.decode_group(&file, &bytes, group, labels).map_err(|fault| fault.in_row_group(group))?;
-            self.group.append(&self.schema, labels, rows, &mut report);
+            self.group.append(labels, rows, &mut report);
             self.bytes = bytes.data;
         }
         let segment =
@@ -185,14 +192,16 @@ impl Loader {
             _ => None,
         });
         for (index, feature) in file.layout.features.iter().enumerate() {
-            let keep = matches!(feature, Feature::ListZ { .. })
-                || (self.schema == Schema::Fractal && index == 0)
-                || keep_for_ndvi.is_some_and(|pair| pair.contains(&index));
+            let again = match self.schema {
+                Schema::Fractal if index == Z => Again::Sum,
+                _ if keep_for_ndvi.is_some_and(|pair| pair.contains(&index)) => Again::Keep,
+                _ => Again::No,
+            };
             let chunk = |leaf| Chunk { file, bytes, group, leaf, rows, plain: self.plain };
             let binner = &self.binners[index];
             let done = match *feature {
-                Feature::Flat { leaf } => self.group.feature(&chunk(leaf), index, false, binner, keep),
-                Feature::ListZ { leaf } => self.group.feature(&chunk(leaf), index, true, binner, keep),
+                Feature::Flat { leaf } => self.group.feature(&chunk(leaf), index, false, binner, again),
+                Feature::ListZ { leaf } => self.group.feature(&chunk(leaf), index, true, binner, again),
                 Feature::Ndvi { red, infrared } => {
                     self.group.ndvi(index, red, infrared, binner);
                     Ok(())
@@ -202,8 +211,31 @@ impl Loader {
         }
         let leaf = file.layout.label.expect("opened with a label");
         let chunk = Chunk { file, bytes, group, leaf, rows, plain: self.plain };
-        self.group.label(&chunk, labels).map_err(|fault| fault.in_column(self.schema.label_name()))
+        self.group.label(&chunk, labels).map_err(|fault| fault.in_column(self.schema.label_name()))?;
+        self.group.mark_missing();
+        // Rows without a label do not count for z.
+        if self.schema == Schema::Fractal && !self.group.missing.is_empty() {
+            let (leaf, list) = match file.layout.features[Z] {
+                Feature::Flat { leaf } => (leaf, false),
+                Feature::ListZ { leaf } => (leaf, true),
+                Feature::Ndvi { .. } => return Ok(()),
+            };
+            let chunk = Chunk { leaf, ..chunk };
+            self.group.sum_again(&chunk, list).map_err(|fault| fault.in_column(names[Z].as_str()))?;
+        }
+        Ok(())
     }
+}
+
+/// The feature of [`Schema::Fractal`] of which sums are taken.
+const Z: usize = 0;
+
+/// What becomes of a feature's values besides bins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    No,
+    Keep,
+    Sum,
 }
 
 /// One column chunk.
@@ -227,9 +259,9 @@ impl Chunk<'_> {
             return Ok(Decoded::Declined);
         }
         let column = self.file.footer.row_group(self.group).column(self.leaf);
-        let (start, _) = chunk_range(column).expect("checked with the footer");
-        let chunk = self.bytes.chunk(start).ok_or_else(|| Fault::damage("was not fetched whole"))?;
-        decode(column, start, chunk, self.rows, list, scratch, sink)
+        let (offset, _) = chunk_range(column).expect("checked with the footer");
+        let bytes = self.bytes.chunk(offset).ok_or_else(|| Fault::damage("was not fetched whole"))?;
+        decode(ColumnBytes { column, offset, bytes, rows: self.rows, list }, Wanted::All, scratch, sink)
     }
 
     fn numbers(&self, list: bool) -> Result<Vec<f64>, Fault> {
@@ -260,9 +292,10 @@ impl Chunk<'_> {
 impl Group {
     fn reset(&mut self, features: usize) {
         self.columns.resize_with(features + 1, Vec::new);
-        self.kept.resize_with(features, Vec::new);
+        self.kept.resize_with(features, Kept::default);
         self.columns.iter_mut().for_each(Vec::clear);
-        self.kept.iter_mut().for_each(Vec::clear);
+        self.kept.iter_mut().for_each(Kept::clear);
+        self.z = FixedSums::default();
         self.missing.clear();
     }
 
@@ -272,17 +305,17 @@ impl Group {
         index: usize,
         list: bool,
         binner: &Binner,
-        keep: bool,
+        again: Again,
     ) -> Result<(), Fault> {
-        let (column, kept) = (&mut self.columns[index], &mut self.kept[index]);
         let missing_before = self.missing.len();
         let mut sink = Bins {
             binner,
-            dictionary: Vec::new(),
-            bins: Vec::new(),
+            dictionary: &mut self.dictionary,
+            bins: &mut self.bins,
             nan: false,
-            column,
-            kept: keep.then_some(kept),
+            column: &mut self.columns[index],
+            kept: (again == Again::Keep).then_some(&mut self.kept[index]),
+            sums: (again == Again::Sum).then_some(&mut self.z),
             missing: &mut self.missing,
         };
         if chunk.decode(list, &mut self.numbers, &mut sink)? == Decoded::Whole {
@@ -293,24 +326,42 @@ impl Group {
         if let Some(kept) = &mut sink.kept {
             kept.clear();
         }
+        if let Some(sums) = &mut sink.sums {
+            **sums = FixedSums::default();
+        }
         sink.values(0, &chunk.numbers(list)?)
     }
 
+    /// Sums up z over the rows that are not missing: of those that are, nobody kept the values.
+    fn sum_again(&mut self, chunk: &Chunk<'_>, list: bool) -> Result<(), Fault> {
+        let mut values = Vec::new();
+        if chunk.decode(list, &mut self.numbers, &mut Collect::new(&mut values))? == Decoded::Declined {
+            values = chunk.numbers(list)?;
+        }
+        self.z = FixedSums::default();
+        let label = self.columns.last().expect("a label column");
+        values.iter().zip(label).filter(|(_, id)| **id != SKIPPED).for_each(|(&z, _)| self.z.push(z));
+        Ok(())
+    }
+
     fn ndvi(&mut self, index: usize, red: usize, infrared: usize, binner: &Binner) {
-        const STEP: usize = 512;
-        let mut values = [0.0; STEP];
+        const STEP: usize = 256;
+        let (mut reds, mut values) = ([0.0; STEP], [0.0; STEP]);
         let (column, missing) = (&mut self.columns[index], &mut self.missing);
-        for (red, infrared) in self.kept[red].chunks(STEP).zip(self.kept[infrared].chunks(STEP)) {
-            for ((value, &red), &infrared) in values.iter_mut().zip(red).zip(infrared) {
-                *value = ndvi(infrared, red);
-            }
-            append_bins(binner, &values[..red.len()], column, missing);
+        let rows = self.kept[red].len();
+        for from in (0..rows).step_by(STEP) {
+            let n = STEP.min(rows - from);
+            let (reds, values) = (&mut reds[..n], &mut values[..n]);
+            self.kept[red].copy_to(from, reds);
+            self.kept[infrared].copy_to(from, values);
+            values.iter_mut().zip(reds).for_each(|(value, red)| *value = ndvi(*value, *red));
+            append_bins(binner, values, column, missing);
         }
     }
 
     fn label(&mut self, chunk: &Chunk<'_>, labels: &mut LabelMap) -> Result<(), Fault> {
         let column = self.columns.last_mut().expect("a label column");
-        let mut sink = Labels { labels, ids: Vec::new(), column };
+        let mut sink = Labels { labels, ids: Entries::default(), column };
         if chunk.decode(false, &mut self.codes, &mut sink)? == Decoded::Whole {
             return Ok(());
         }
@@ -328,13 +379,16 @@ impl Group {
         Ok(())
     }
 
-    /// Appends the decoded rows and counts them.
-    fn append(&mut self, schema: &Schema, labels: &LabelMap, rows: &mut BinnedRows, report: &mut LoadReport) {
+    fn mark_missing(&mut self) {
         for &row in &self.missing {
             let (label, features) = self.columns.split_last_mut().expect("a label column");
             label[row] = SKIPPED;
             features.iter_mut().for_each(|column| column[row] = 0);
         }
+    }
+
+    /// Appends the decoded rows and counts them.
+    fn append(&self, labels: &LabelMap, rows: &mut BinnedRows, report: &mut LoadReport) {
         let label = self.columns.last().expect("a label column");
         let counts = count_bytes(label);
         report.skipped += counts[usize::from(SKIPPED)];
@@ -342,14 +396,7 @@ impl Group {
             report.rows += count;
             *report.classes.entry(labels.codes()[id]).or_default() += count;
         }
-        if *schema == Schema::Fractal {
-            let z = &self.kept[0];
-            if self.missing.is_empty() {
-                report.z.extend(z);
-            } else {
-                z.iter().zip(label).filter(|(_, id)| **id != SKIPPED).for_each(|(&z, _)| report.z.push(z));
-            }
-        }
+        report.z.merge(&self.z);
         interleave(&self.columns, &mut rows.bytes);
     }
 }
@@ -357,39 +404,50 @@ impl Group {
 /// Bins of a feature, from values or from dictionary indices.
 struct Bins<'a> {
     binner: &'a Binner,
-    dictionary: Vec<f64>,
-    bins: Vec<u8>,
+    dictionary: &'a mut Table,
+    bins: &'a mut Entries<u8>,
     /// Whether the dictionary has a NaN.
     nan: bool,
     column: &'a mut Vec<u8>,
-    kept: Option<&'a mut Vec<f64>>,
+    kept: Option<&'a mut Kept>,
+    sums: Option<&'a mut FixedSums>,
     missing: &'a mut Vec<usize>,
 }
 
 impl Sink<f64> for Bins<'_> {
     fn dictionary(&mut self, values: &[f64]) -> Result<(), Fault> {
-        self.dictionary.clear();
-        self.dictionary.extend_from_slice(values);
-        self.bins.clear();
-        self.nan = self.binner.bins(values, |bin| self.bins.push(bin));
+        self.dictionary.set(values);
+        let bins = self.bins.of(values.len());
+        self.nan = self.binner.bins(&values[..bins.len()], bins);
         Ok(())
     }
 
     fn values(&mut self, _: usize, values: &[f64]) -> Result<(), Fault> {
         append_bins(self.binner, values, self.column, self.missing);
         if let Some(kept) = &mut self.kept {
-            kept.extend_from_slice(values);
+            kept.extend(values);
+        }
+        if let Some(sums) = &mut self.sums {
+            sums.extend(values);
         }
         Ok(())
     }
 
-    fn indices(&mut self, at: usize, indices: &[u32]) {
-        self.column.extend(indices.iter().map(|&index| self.bins[index as usize]));
+    fn indices(&mut self, at: usize, indices: &[u16]) {
+        self.bins.append(indices, self.column);
         if let Some(kept) = &mut self.kept {
-            kept.extend(indices.iter().map(|&index| self.dictionary[index as usize]));
+            kept.extend_from(self.dictionary, indices);
+        }
+        let values = self.dictionary.values.table();
+        if let Some(sums) = &mut self.sums {
+            let mut step = [0.0; 256];
+            for indices in indices.chunks(step.len()) {
+                step.iter_mut().zip(indices).for_each(|(value, &index)| *value = values[usize::from(index)]);
+                sums.extend(&step[..indices.len()]);
+            }
         }
         if self.nan {
-            let nan = |&(_, &index): &(usize, &u32)| self.dictionary[index as usize].is_nan();
+            let nan = |&(_, &index): &(usize, &u16)| values[usize::from(index)].is_nan();
             self.missing.extend(indices.iter().enumerate().filter(nan).map(|(i, _)| at + i));
         }
     }
@@ -398,13 +456,7 @@ impl Sink<f64> for Bins<'_> {
 fn append_bins(binner: &Binner, values: &[f64], column: &mut Vec<u8>, missing: &mut Vec<usize>) {
     let at = column.len();
     column.resize(at + values.len(), 0);
-    let mut slots = column[at..].iter_mut();
-    let nan = binner.bins(values, |bin| {
-        if let Some(slot) = slots.next() {
-            *slot = bin;
-        }
-    });
-    if nan {
+    if binner.bins(values, &mut column[at..]) {
         missing.extend(values.iter().enumerate().filter(|(_, value)| value.is_nan()).map(|(i, _)| at + i));
     }
 }
@@ -412,7 +464,7 @@ fn append_bins(binner: &Binner, values: &[f64], column: &mut Vec<u8>, missing: &
 /// Label ids, from codes or from dictionary indices.
 struct Labels<'a> {
     labels: &'a mut LabelMap,
-    ids: Vec<u8>,
+    ids: Entries<u8>,
     column: &'a mut Vec<u8>,
 }
 
@@ -422,9 +474,8 @@ fn too_many_classes() -> Fault {
 
 impl Sink<i64> for Labels<'_> {
     fn dictionary(&mut self, values: &[i64]) -> Result<(), Fault> {
-        self.ids.clear();
-        for &code in values {
-            self.ids.push(self.labels.id(code).ok_or_else(too_many_classes)?);
+        for (id, &code) in self.ids.of(values.len()).iter_mut().zip(values) {
+            *id = self.labels.id(code).ok_or_else(too_many_classes)?;
         }
         Ok(())
     }
@@ -442,8 +493,8 @@ impl Sink<i64> for Labels<'_> {
         Ok(())
     }
 
-    fn indices(&mut self, _: usize, indices: &[u32]) {
-        self.column.extend(indices.iter().map(|&index| self.ids[index as usize]));
+    fn indices(&mut self, _: usize, indices: &[u16]) {
+        self.ids.append(indices, self.column);
     }
 }
 
@@ -471,24 +522,24 @@ fn count_bytes(bytes: &[u8]) -> [u64; 256] {
 /// Appends `columns`, a byte a row each, row by row.
 fn interleave(columns: &[Vec<u8>], bytes: &mut Vec<u8>) {
     let (stride, rows) = (columns.len(), columns[0].len());
-    let start = bytes.len();
-    bytes.resize(start + rows * stride, 0);
-    let out = &mut bytes[start..];
+    bytes.reserve(rows * stride);
     let mut done = 0;
     if let Ok(columns) = <&[Vec<u8>; 8]>::try_from(columns) {
         // The common shape, eight rows at a time: an 8 × 8 transposition of bytes.
-        for block in out.as_chunks_mut::<64>().0 {
-            let mut words = [0u64; 8];
-            for (word, column) in words.iter_mut().zip(columns) {
-                let eight = column[done..].first_chunk::<8>().expect("a block has eight rows");
-                *word = u64::from_le_bytes(*eight);
-            }
-            for (row, word) in block.as_chunks_mut::<8>().0.iter_mut().zip(transpose(words)) {
-                *row = word.to_le_bytes();
-            }
-            done += 8;
+        let columns = columns.each_ref().map(|column| column.as_chunks::<8>().0);
+        for block in 0..rows / 8 {
+            let mut words = [0; 8];
+            words.iter_mut().zip(columns).for_each(|(word, column)| *word = u64::from_le_bytes(column[block]));
+            let mut eight = [[0; 8]; 8];
+            eight.iter_mut().zip(transpose(words)).for_each(|(row, word)| *row = word.to_le_bytes());
+            // Appended, not written over zeros: of a large allocation each page would be written twice.
+            bytes.extend_from_slice(eight.as_flattened());
         }
+        done = rows / 8 * 8;
     }
+    let start = bytes.len() - done * stride;
+    bytes.resize(start + rows * stride, 0);
+    let out = &mut bytes[start..];
     const BLOCK: usize = 256;
     while done < rows {
         let end = (done + BLOCK).min(rows);
@@ -532,7 +583,7 @@ mod tests {
     #[test]
     fn interleaving_is_a_transposition() {
         for stride in [1, 2, 7, 8, 9, 256] {
-            for rows in [0, 1, 7, 8, 9, 300] {
+            for rows in [0, 1, 7, 15, 16, 17, 300] {
                 let columns: Vec<Vec<u8>> =
                     (0..stride).map(|c| (0..rows).map(|r| (r * 31 + c * 7 + r * c) as u8).collect()).collect();
                 let mut bytes = vec![9, 9];

@@ -7,7 +7,7 @@ const STEPS: f64 = 65536.0;
 /// Values beyond ±2³¹ are counted as that, which keeps the sums of 2³³ rows inside an i128.
 const LIMIT: f64 = 2147483648.0;
 
-/// Values added at once: eight rounds of eight lanes.
+/// Values added at once: sixteen rounds of four lanes.
 const BLOCK: usize = 64;
 
 /// Count, sum and sum of squares of values rounded to 2⁻¹⁶. Merging is exact, commutative and associative, and so is
@@ -43,21 +43,21 @@ impl FixedSums {
     }
 
     /// Adds a block whose values lie close together, in floating point but exactly: differences from the first value
-    /// are integers below 2²⁵, so their squares, and the sums of eight of these, are integers below 2⁵³.
+    /// are integers below 2²⁴, so their squares, and the sums of sixteen of these, are integers below 2⁵³.
     /// Adds nothing and returns false for other blocks.
     fn extend_block(&mut self, block: &[f64; BLOCK]) -> bool {
         // Adding and subtracting 1.5 × 2⁵² rounds to the nearest integer, ties to even.
         const ROUND: f64 = 6755399441055744.0;
-        const NEAR: f64 = 33554432.0;
+        const NEAR: f64 = 16777216.0;
         let quantise = |value: f64| (value * STEPS + ROUND) - ROUND;
         let first = quantise(block[0]);
         if block[0].is_nan() || block[0].abs() >= LIMIT {
             return false;
         }
-        let (mut sums, mut squares, mut most) = ([0.0f64; 8], [0.0f64; 8], [0.0f64; 8]);
-        for eight in block.as_chunks::<8>().0 {
-            for lane in 0..8 {
-                let difference = quantise(eight[lane]) - first;
+        let (mut sums, mut squares, mut most) = ([0.0f64; 4], [0.0f64; 4], [0.0f64; 4]);
+        for four in block.as_chunks::<4>().0 {
+            for lane in 0..4 {
+                let difference = quantise(four[lane]) - first;
                 sums[lane] += difference;
                 squares[lane] += difference * difference;
                 let size = difference.abs();
@@ -68,8 +68,9 @@ impl FixedSums {
         if !sum.is_finite() || most.iter().any(|&size| size >= NEAR) {
             return false;
         }
-        let (first, sum) = (first as i128, sum as i128);
-        let squares: i128 = squares.iter().map(|&lane| lane as i128).sum();
+        // All fit 64 bits, to which the machine has an instruction.
+        let (first, sum) = (i128::from(first as i64), i128::from(sum as i64));
+        let squares: i128 = squares.iter().map(|&lane| i128::from(lane as i64)).sum();
         let n = BLOCK as i128;
         self.count += BLOCK as i64;
         self.sum += n * first + sum;

@@ -12,7 +12,7 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, Parq
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 
-use super::decode::Scratch;
+use super::decode::{Scratch, Wanted};
 use super::decoding::guarded;
 use super::error::{Error, Fault};
 use super::file::OpenFile;
@@ -120,8 +120,8 @@ fn predict(
     let mut buffer = Vec::new();
     for group in 0..file.footer.num_row_groups() {
         let bytes = file.fetch(&reader, group, buffer)?;
-        let values =
-            read_group(&file, &bytes, group, schema, &mut scratch).map_err(|fault| fault.in_row_group(group))?;
+        let values = read_group(&file, &bytes, group, schema, Wanted::All, &mut scratch)
+            .map_err(|fault| fault.in_row_group(group))?;
         buffer = bytes.data;
         let mut columns = predictions(&values.features, classes, score, &mut predicted);
 

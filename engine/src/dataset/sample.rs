@@ -3,12 +3,12 @@
 use fractal_logs::{Schema, Subset};
 use serde::{Deserialize, Serialize};
 
-use super::decode::Scratch;
+use super::decode::{Scratch, Wanted};
 use super::decoding::guarded;
 use super::error::{Error, Fault};
 use super::file::OpenFile;
 use super::layout::check_schema;
-use super::listing::{FileEntry, mix};
+use super::listing::{FileEntry, mix, mixer};
 use super::plan::{Partition, Piece};
 use super::source::Source;
 use super::values::read_group;
@@ -117,16 +117,19 @@ fn sample(source: &Source, file: &SampleFile, schema: &Schema, seed: u64) -> Res
     let (mut scratch, mut buffer) = (Scratch::default(), Vec::new());
     for group in groups {
         let first_row: u64 = sizes[..group].iter().sum();
+        let mixed = mixer(seed);
+        let hash = |row: usize| mixed(first_row + row as u64);
+        // Chosen first, so that only they are decoded: they are a few in a hundred.
+        let chosen: Vec<usize> = (0..sizes[group] as usize).filter(|&row| hash(row) <= limit).collect();
         let bytes = open.fetch(&reader, group, buffer)?;
-        let values =
-            read_group(&open, &bytes, group, schema, &mut scratch).map_err(|fault| fault.in_row_group(group))?;
-        for row in 0..sizes[group] as usize {
-            let hash = mix(seed, first_row + row as u64);
-            if hash <= limit && values.labelled(row) && values.features.iter().all(|column| !column[row].is_nan()) {
+        let values = read_group(&open, &bytes, group, schema, Wanted::These(&chosen), &mut scratch)
+            .map_err(|fault| fault.in_row_group(group))?;
+        for (at, &row) in chosen.iter().enumerate() {
+            if values.labelled(at) && values.features.iter().all(|column| !column[at].is_nan()) {
                 for (column, values) in columns.iter_mut().zip(&values.features) {
-                    column.push(values[row]);
+                    column.push(values[at]);
                 }
-                hashes.push(hash);
+                hashes.push(hash(row));
             }
         }
         buffer = bytes.data;

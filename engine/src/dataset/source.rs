@@ -1,6 +1,7 @@
 //! [`Source`]: where the files are, and how their names and bytes are had.
 
 use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -221,20 +222,24 @@ impl RangeReader {
         }
     }
 
-    /// Writes the bytes of `range` to `buffer` from `at` on, and returns where they end. The buffer grows if need be.
+    /// Writes the bytes of `range` to `buffer` from `at` on, and returns where they end, which is the end of the buffer.
     pub(super) fn read_at(&self, range: Range<u64>, buffer: &mut Vec<u8>, at: usize) -> Result<usize, Fault> {
         match self {
             RangeReader::Local(file, len) => {
                 if range.end > *len {
                     return Err(truncated(range.end, *len));
                 }
-                let end = at + (range.end - range.start) as usize;
-                if buffer.len() < end {
-                    buffer.resize(end, 0);
+                let bytes = range.end - range.start;
+                buffer.truncate(at);
+                buffer.reserve(bytes as usize);
+                // Read to the end of a part: unlike other ways, this fills memory that was not zeroed before.
+                let mut file: &File = file;
+                file.seek(SeekFrom::Start(range.start)).map_err(local_fault)?;
+                let read = file.take(bytes).read_to_end(buffer).map_err(local_fault)?;
+                match read as u64 == bytes {
+                    true => Ok(buffer.len()),
+                    false => Err(local_fault(std::io::ErrorKind::UnexpectedEof.into())),
                 }
-                let target = &mut buffer[at..end];
-                std::os::unix::fs::FileExt::read_exact_at(file, target, range.start).map_err(local_fault)?;
-                Ok(end)
             }
             RangeReader::Remote(remote, file) => {
                 let bytes = remote.read(&file.name, range)?;

@@ -3,7 +3,7 @@
 use fractal_logs::Schema;
 
 use super::columns::{code_of, read_numbers};
-use super::decode::{Collect, Decoded, Scratch, decode};
+use super::decode::{Collect, ColumnBytes, Decoded, Scratch, Wanted, decode};
 use super::decoding::guarded;
 use super::error::{Error, Fault};
 use super::file::OpenFile;
@@ -31,7 +31,7 @@ pub fn for_each_row_group(
         let (mut scratch, mut buffer) = (Scratch::default(), Vec::new());
         for group in 0..open.footer.num_row_groups() {
             let bytes = open.fetch(&reader, group, buffer)?;
-            let values = read_group(&open, &bytes, group, schema, &mut scratch);
+            let values = read_group(&open, &bytes, group, schema, Wanted::All, &mut scratch);
             let values = values.map_err(|fault| fault.in_row_group(group))?;
             let codes =
                 values.labels.expect("opened with a label").into_iter().map(code_of).collect::<Result<Vec<_>, _>>();
@@ -46,7 +46,7 @@ pub fn for_each_row_group(
     outcome.map_err(|fault| fault.at(source.path_of(file)))
 }
 
-/// A row group, column by column.
+/// Rows of a row group, column by column.
 #[derive(Debug)]
 pub(super) struct Values {
     /// Values of each feature, NaN for null.
@@ -62,29 +62,36 @@ impl Values {
     }
 }
 
-/// Decodes a row group.
+/// Decodes rows of a row group.
 pub(super) fn read_group(
     file: &OpenFile,
     bytes: &GroupBytes,
     group: usize,
     schema: &Schema,
+    wanted: Wanted<'_>,
     scratch: &mut Scratch<f64>,
 ) -> Result<Values, Fault> {
     let row_group = file.footer.row_group(group);
     let rows = row_group.num_rows() as usize;
-    let whole = |len: usize| match len == rows {
-        true => Ok(()),
-        false => Err(Fault::damage(format!("has {len} rows of {rows}"))),
+    let expected = match wanted {
+        Wanted::All => rows,
+        Wanted::These(picks) => picks.len(),
     };
-    let start = |leaf: usize| chunk_range(row_group.column(leaf)).expect("checked with the footer").0;
     let mut numbers = |leaf: usize, list: bool| -> Result<Vec<f64>, Fault> {
-        let mut values = Vec::with_capacity(rows);
-        let chunk = bytes.chunk(start(leaf)).ok_or_else(|| Fault::damage("was not fetched whole"))?;
-        let mut sink = Collect::new(&mut values);
-        if decode(row_group.column(leaf), start(leaf), chunk, rows, list, scratch, &mut sink)? == Decoded::Declined {
-            values = read_numbers(&bytes.fetched(start(leaf)), &file.footer, group, leaf, list)?;
+        let mut values = Vec::with_capacity(expected);
+        let column = row_group.column(leaf);
+        let (offset, _) = chunk_range(column).expect("checked with the footer");
+        let chunk = bytes.chunk(offset).ok_or_else(|| Fault::damage("was not fetched whole"))?;
+        let chunk = ColumnBytes { column, offset, bytes: chunk, rows, list };
+        if decode(chunk, wanted, scratch, &mut Collect::new(&mut values))? == Decoded::Declined {
+            values = read_numbers(&bytes.fetched(offset), &file.footer, group, leaf, list)?;
+            if values.len() != rows {
+                return Err(Fault::damage(format!("has {} rows of {rows}", values.len())));
+            }
+            if let Wanted::These(picks) = wanted {
+                values = picks.iter().map(|&row| values[row]).collect();
+            }
         }
-        whole(values.len())?;
         Ok(values)
     };
     let mut features: Vec<Vec<f64>> = Vec::new();

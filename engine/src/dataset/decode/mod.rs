@@ -8,12 +8,14 @@ mod binner;
 mod hybrid;
 mod pages;
 
+use std::ops::Range;
+
 use parquet::basic::{Encoding, Type as Physical};
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::schema::types::ColumnDescriptor;
 
 pub(super) use self::binner::Binner;
-use self::hybrid::{Hybrid, Stored, bits};
+use self::hybrid::{Hybrid, Index, Stored, bits};
 use self::pages::{Page, Pages};
 use super::error::Fault;
 use super::layout::{NumberKind, is_unsigned, number_kind};
@@ -25,14 +27,17 @@ pub(super) trait Sink<V> {
     /// Rows `at..` have these values.
     fn values(&mut self, at: usize, values: &[V]) -> Result<(), Fault>;
     /// Rows `at..` have the dictionary's values at these indices, all of which it has.
-    fn indices(&mut self, at: usize, indices: &[u32]);
+    fn indices(&mut self, at: usize, indices: &[u16]);
 }
 
 /// Buffers that are used again from column to column.
 #[derive(Debug, Default)]
 pub(super) struct Scratch<V> {
     page: Vec<u8>,
-    indices: Vec<u32>,
+    indices: Vec<u16>,
+    /// For dictionaries of more than 65,536 values.
+    wide_indices: Vec<u32>,
+    dictionary: Vec<V>,
     values: Vec<V>,
 }
 
@@ -49,42 +54,64 @@ pub(super) enum Decoded {
 /// Values handed to a sink at once; small enough to stay in the first-level cache.
 const STEP: usize = 1024;
 
-/// Decodes a column chunk of `rows` rows; with `list`, the third of each list's three elements.
+/// The rows of a column chunk that are to be decoded.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wanted<'a> {
+    /// All.
+    All,
+    /// These, ascending. To the sink they are rows 0, 1, 2, …; what is wrong with others may go unnoticed.
+    These(&'a [usize]),
+}
+
+/// A column chunk as it is stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ColumnBytes<'a> {
+    pub(super) column: &'a ColumnChunkMetaData,
+    /// Its place in the file, bytes.
+    pub(super) offset: u64,
+    pub(super) bytes: &'a [u8],
+    /// Rows of its row group.
+    pub(super) rows: usize,
+    /// Whether a row is a list of three, of which the third is meant.
+    pub(super) list: bool,
+}
+
+/// Decodes rows of a column chunk.
 pub(super) fn decode<V: Number>(
-    column: &ColumnChunkMetaData,
-    offset: u64,
-    chunk: &[u8],
-    rows: usize,
-    list: bool,
+    chunk: ColumnBytes<'_>,
+    wanted: Wanted<'_>,
     scratch: &mut Scratch<V>,
     sink: &mut impl Sink<V>,
 ) -> Result<Decoded, Fault> {
+    let ColumnBytes { column, offset, bytes, rows, list } = chunk;
     let descriptor = column.column_descr();
-    let Some(stored) = Width::of(descriptor).filter(|&width| V::can_hold(width)) else { return Ok(Decoded::Declined) };
+    let Some(width) = Width::of(descriptor).filter(|&width| V::can_hold(width)) else { return Ok(Decoded::Declined) };
     if descriptor.max_rep_level() != i16::from(list) {
         return Ok(Decoded::Declined);
     }
-    let Scratch { page: buffer, indices, values } = scratch;
-    let mut pages = Pages::new(column, offset, chunk, rows, buffer)?;
-    let mut dictionary = None;
+    let Scratch { page: buffer, indices, wide_indices, dictionary, values } = scratch;
+    let mut pages = Pages::new(column, offset, bytes, rows, buffer)?;
+    let mut has_dictionary = false;
     // Elements seen; of a list, three a row.
     let per_row = if list { 3 } else { 1 };
-    let wanted = rows * per_row;
+    let total = rows * per_row;
     let mut seen = 0;
+    // Of the picked rows, those before the page in hand.
+    let mut picked = 0;
     while let Some(page) = pages.next()? {
         let (count, encoding, repetition, definition, bytes) = match page {
             Page::Dictionary { values: count, bytes } => {
-                values.clear();
-                stored.read(bytes, count, 0, 1, values)?;
-                sink.dictionary(values)?;
-                dictionary = Some(count);
+                dictionary.clear();
+                width.read(bytes, count, 0, 1, dictionary)?;
+                sink.dictionary(dictionary)?;
+                has_dictionary = true;
                 continue;
             }
             Page::Data { values, encoding, repetition, definition, bytes } => {
                 (values, encoding, repetition, definition, bytes)
             }
         };
-        if count > wanted - seen {
+        if count > total - seen {
             if list {
                 return Ok(Decoded::Declined);
             }
@@ -98,63 +125,111 @@ pub(super) fn decode<V: Number>(
         // The first z of the page, and its row.
         let skip = if list { 2 - seen % 3 } else { 0 };
         let mut row = seen / per_row;
-        match encoding {
-            Encoding::PLAIN => {
+        let end = row + count.saturating_sub(skip).div_ceil(per_row);
+        let picks = match wanted {
+            Wanted::All => None,
+            Wanted::These(picks) => {
+                let these = &picks[picked..][..picks[picked..].partition_point(|&pick| pick < end)];
+                picked += these.len();
+                Some((picked - these.len(), these.iter().map(move |pick| (pick - row) * per_row + skip)))
+            }
+        };
+        match (encoding, picks) {
+            (Encoding::PLAIN, None) => {
                 let mut at = skip;
                 while at < count {
                     values.clear();
                     let end = count.min(at + STEP * per_row);
-                    stored.read(bytes, end, at, per_row, values)?;
+                    width.read(bytes, end, at, per_row, values)?;
                     sink.values(row, values)?;
                     row += values.len();
                     at += values.len() * per_row;
                 }
             }
-            Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY => {
-                let known =
-                    dictionary.ok_or_else(|| Fault::damage("has indices into a dictionary that is not there"))?;
-                let (&width, bytes) = bytes.split_first().ok_or_else(|| Fault::damage("has a page without indices"))?;
-                let mut stream = Hybrid::new(bytes, width.into())?;
-                indices.resize(STEP * 3, 0);
-                let mut at = 0;
-                while at < count {
-                    let n = (count - at).min(STEP * per_row);
-                    stream.read(&mut indices[..n])?;
-                    if indices[..n].iter().fold(0, |most, &index| most.max(index)) as usize >= known {
-                        return Err(Fault::damage(format!("has an index past the {known} values of its dictionary")));
-                    }
-                    let taken = match list {
-                        false => n,
-                        // Steps are multiples of three, so the place of z in them stays that of the page.
-                        true => third(&mut indices[..n], skip),
-                    };
-                    sink.indices(row, &indices[..taken]);
-                    row += taken;
-                    at += n;
+            (Encoding::PLAIN, Some((first, places))) => {
+                values.clear();
+                for place in places {
+                    width.read(bytes, place + 1, place, 1, values)?;
+                }
+                sink.values(first, values)?;
+            }
+            (Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY, picks) => {
+                if !has_dictionary {
+                    return Err(Fault::damage("has indices into a dictionary that is not there"));
+                }
+                let (&bits, bytes) = bytes.split_first().ok_or_else(|| Fault::damage("has a page without indices"))?;
+                let stream = Hybrid::new(bytes, bits.into())?;
+                let rows = match picks {
+                    None => Places::Every { rows: row..end, lead: skip, list },
+                    Some((first, places)) => Places::Picked { first, places },
+                };
+                if bits <= 16 {
+                    each_step(stream, dictionary.len(), rows, indices, |row, indices| {
+                        sink.indices(row, indices);
+                        Ok(())
+                    })?;
+                } else {
+                    each_step(stream, dictionary.len(), rows, wide_indices, |row, indices| {
+                        values.clear();
+                        values.extend(indices.iter().map(|&index: &u32| dictionary[index as usize]));
+                        sink.values(row, values)
+                    })?;
                 }
             }
             _ => return Ok(Decoded::Declined),
         }
         seen += count;
     }
-    match seen == wanted {
+    match seen == total {
         true => Ok(Decoded::Whole),
         // Lists of another length; the plain way says which.
         false if list => Ok(Decoded::Declined),
-        false => Err(Fault::damage(format!("has {seen} values of {wanted}"))),
+        false => Err(Fault::damage(format!("has {seen} values of {total}"))),
     }
 }
 
-/// Moves every third number, from `first` on, to the front. Returns how many.
-fn third(numbers: &mut [u32], first: usize) -> usize {
-    let mut taken = 0;
-    let mut from = first;
-    while from < numbers.len() {
-        numbers[taken] = numbers[from];
-        taken += 1;
-        from += 3;
+/// The rows whose indices are read from a page.
+enum Places<I> {
+    /// All; in a list the first z comes after `lead` other elements.
+    Every { rows: Range<usize>, lead: usize, list: bool },
+    /// Those at these places of the stream; the first of them is the sink's row `first`.
+    Picked { first: usize, places: I },
+}
+
+/// Reads the indices of `rows`, checks them, and hands them over in steps.
+fn each_step<T: Index>(
+    mut stream: Hybrid<'_>,
+    known: usize,
+    rows: Places<impl Iterator<Item = usize>>,
+    indices: &mut Vec<T>,
+    mut hand_over: impl FnMut(usize, &[T]) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let mut checked = |row, indices: &[T]| match indices.iter().copied().max() {
+        Some(most) if most.number() >= known => {
+            Err(Fault::damage(format!("has an index past the {known} values of its dictionary")))
+        }
+        _ => hand_over(row, indices),
+    };
+    match rows {
+        Places::Every { rows, mut lead, list } => {
+            indices.resize(STEP, T::default());
+            for row in rows.clone().step_by(STEP) {
+                let step = &mut indices[..STEP.min(rows.end - row)];
+                match list {
+                    false => stream.read(step)?,
+                    true => stream.read_thirds(lead, step)?,
+                }
+                lead = 2;
+                checked(row, step)?;
+            }
+            Ok(())
+        }
+        Places::Picked { first, places } => {
+            indices.clear();
+            stream.pick(places, |index| indices.push(index))?;
+            checked(first, indices)
+        }
     }
-    taken
 }
 
 /// Whether all `count` values of a page are there: each definition level is the highest.
@@ -172,11 +247,11 @@ fn all_defined(levels: &[u8], max_level: i16, count: usize) -> Result<bool, Faul
     }
     let mut stream = Hybrid::new(levels, width)?;
     let mut left = count;
-    let mut step = [0; 256];
+    let mut step = [0u16; 256];
     while left > 0 {
         let n = left.min(step.len());
         stream.read(&mut step[..n])?;
-        if step[..n].iter().any(|&level| level != max_level as u32) {
+        if step[..n].iter().any(|&level| level != max_level as u16) {
             return Ok(false);
         }
         left -= n;
@@ -201,7 +276,7 @@ fn lists_of_three(levels: &[u8], seen: usize, count: usize) -> Result<bool, Faul
                 }
                 at += times;
             }
-            Stored::Packed(bytes) => {
+            Stored::Packed { bytes, .. } => {
                 let pattern = PATTERNS[(seen + at) % 3];
                 let whole = bytes.len().min((count - at) / 8);
                 let (head, tail) = bytes.split_at(whole);
@@ -353,7 +428,7 @@ impl Sink<f64> for Collect<'_> {
         Ok(())
     }
 
-    fn indices(&mut self, _: usize, indices: &[u32]) {
-        self.values.extend(indices.iter().map(|&index| self.dictionary[index as usize]));
+    fn indices(&mut self, _: usize, indices: &[u16]) {
+        self.values.extend(indices.iter().map(|&index| self.dictionary[usize::from(index)]));
     }
 }
