@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,9 @@ pub(crate) struct Member {
     pub(crate) address: Option<SocketAddr>,
     /// When it last said anything.
     pub(crate) heard: Instant,
+    /// Files that it delivered: those that its reader thread began to write, and those whose writing was heard of.
+    files: Arc<AtomicU32>,
+    pub(crate) files_heard: u32,
     /// Malformed lines so far, and the beginning of the first.
     pub(crate) malformed: (u32, String),
     /// Its own account of why it failed, and when it came.
@@ -121,6 +125,8 @@ impl Member {
             stage: Stage::Launched,
             address: None,
             heard: Instant::now(),
+            files: Arc::default(),
+            files_heard: 0,
             malformed: (0, String::new()),
             account: None,
             silent: None,
@@ -130,8 +136,8 @@ impl Member {
             pipes.ok_or_else(|| Error::Plan("a worker was started without pipes; this is a bug".into()))?;
         let (orders, inbox) = mpsc::channel();
         member.orders = Some(orders);
-        let (notes, folder) = (notes.clone(), plan.folder.clone());
-        start_thread(format!("fractal:uplink-{index}"), move || listen(at, stdout, &folder, &notes))?;
+        let (notes, folder, files) = (notes.clone(), plan.folder.clone(), member.files.clone());
+        start_thread(format!("fractal:uplink-{index}"), move || listen(at, stdout, &folder, &files, &notes))?;
         // A pipe takes only so much: a worker that never reads must not hold up the one who writes.
         start_thread(format!("fractal:orders-{index}"), move || pass_on(stdin, &inbox))?;
         member.welcome = Some(Box::new(Welcome {
@@ -203,7 +209,14 @@ impl Member {
 
     /// Whether it has ended and its last words are known; a grandchild that holds the pipe open is not waited for.
     pub(crate) fn is_gone(&self) -> bool {
-        self.exit.is_some_and(|(_, seen)| self.silent.is_some() || seen.elapsed() > SETTLE)
+        let quiet = |since: Instant| since.elapsed() > SETTLE && self.heard.elapsed() > SETTLE && !self.is_being_kept();
+        self.exit.is_some_and(|(_, seen)| self.silent.is_some() || quiet(seen))
+    }
+
+    /// Whether a file that it delivered is being written, which on a busy disk takes its time: so long, what it said after
+    /// is not heard.
+    pub(crate) fn is_being_kept(&self) -> bool {
+        self.files.load(Ordering::Acquire) != self.files_heard
     }
 
     /// Whether its end or its last words are about to come.
@@ -311,7 +324,7 @@ fn limit(pid: u32, index: u32, worker: &WorkerPlan, emitter: &Emitter) -> Grant 
 
 /// Reader thread of one worker: whole lines until the pipe ends. Files are put together here, so that a large one makes
 /// its worker wait and not the supervisor.
-fn listen(at: usize, stdout: ChildStdout, folder: &Path, notes: &mpsc::SyncSender<Note>) {
+fn listen(at: usize, stdout: ChildStdout, folder: &Path, files: &AtomicU32, notes: &mpsc::SyncSender<Note>) {
     let mut reader = BufReader::new(stdout);
     let mut parts = String::new();
     loop {
@@ -326,6 +339,7 @@ fn listen(at: usize, stdout: ChildStdout, folder: &Path, notes: &mpsc::SyncSende
                 if !last {
                     continue;
                 }
+                files.fetch_add(1, Ordering::Release);
                 Note::Delivered(at, keep(folder, what, &file, &std::mem::take(&mut parts)))
             }
             said => Note::Said(at, said),

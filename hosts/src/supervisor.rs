@@ -135,6 +135,7 @@ impl Supervisor {
             }
             Note::Delivered(at, outcome) => {
                 self.members[at].heard = Instant::now();
+                self.members[at].files_heard += 1;
                 match outcome {
                     Ok(written) => self.emitter.emit(written),
                     Err(reason) => drop(self.undelivered.get_or_insert((at, reason))),
@@ -343,7 +344,9 @@ impl Supervisor {
         }
         // Ends when each reader has seen the end of its pipe; bounded, should some grandchild hold one open.
         let deadline = Instant::now() + SETTLE;
-        while self.members.iter().any(|member| member.silent.is_none()) && Instant::now() < deadline {
+        let awaited =
+            |member: &Member| member.silent.is_none() && (Instant::now() < deadline || member.is_being_kept());
+        while self.members.iter().any(awaited) {
             if let Ok(note) = self.inbox.recv_timeout(SHORT_TICK) {
                 self.hear(note);
             }

@@ -22,6 +22,7 @@ pub(crate) fn tests() -> Vec<Test> {
         ("a_far_worker_out_of_memory", a_far_worker_out_of_memory),
         ("a_file_arrives_from_anywhere", a_file_arrives_from_anywhere),
         ("a_file_that_cannot_be_kept", a_file_that_cannot_be_kept),
+        ("a_file_that_takes_its_time", a_file_that_takes_its_time),
         ("a_far_worker_dies", a_far_worker_dies),
         ("a_far_connection_is_lost", a_far_connection_is_lost),
         ("far_workers_end_with_their_fleet", far_workers_end_with_their_fleet),
@@ -131,6 +132,23 @@ fn a_file_that_cannot_be_kept() {
     let failure = crew.sail().failure();
     assert_eq!(failure.kind, FailureKind::Store, "{}", failure.message);
     assert!(failure.message.contains("not-there/model.json"), "{}", failure.message);
+}
+
+/// While a file is written its worker may end, and is not taken for one that ended before its work was done. The pipe in
+/// the place of the file is one whose reader comes late, and it cannot be synced.
+fn a_file_that_takes_its_time() {
+    let crew = crew(&["deliver"]);
+    let aside = crew.dir.path().join(format!(".model.json.{}.aside", std::process::id()));
+    rustix::fs::mknodat(rustix::fs::CWD, &aside, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR, 0)
+        .unwrap();
+    let reader = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        std::fs::read(aside).unwrap().len()
+    });
+    let failure = crew.sail().failure();
+    assert_eq!(reader.join().unwrap(), letter().len());
+    assert_eq!(failure.kind, FailureKind::Store, "{}", failure.message);
+    assert!(failure.message.contains("model.json"), "{}", failure.message);
 }
 
 /// The one that fell first is named with its host, though the others fall within milliseconds.
