@@ -139,8 +139,14 @@ fn a_file_that_cannot_be_kept() {
 fn a_file_that_takes_its_time() {
     let crew = crew(&["deliver"]);
     let aside = crew.dir.path().join(format!(".model.json.{}.aside", std::process::id()));
-    rustix::fs::mknodat(rustix::fs::CWD, &aside, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR, 0)
-        .unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &aside,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .unwrap();
     let reader = std::thread::spawn(move || {
         std::thread::sleep(std::time::Duration::from_millis(1500));
         std::fs::read(aside).unwrap().len()
