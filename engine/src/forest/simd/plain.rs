@@ -409,9 +409,11 @@ fn add_lanes<const WORDS: usize, const STRIDE: usize>(weights: &[u64], places: &
     assert!(places.places == cells.len(), "places of other cells");
     if places.stride == 8 {
         for (weights, numbers) in weights.iter().zip(places.numbers.as_chunks::<8>().0) {
+            // Read once, before anything is written.
+            let weights = *weights;
             for &number in &numbers[..7] {
                 // SAFETY: numbers are below `places`.
-                unsafe { add_lanes_at(weights, number, cells, wide) };
+                unsafe { add_lanes_at(&weights, number, cells, wide) };
             }
         }
         return;
