@@ -233,6 +233,7 @@ impl RangeReader {
                 buffer.truncate(at);
                 buffer.reserve(bytes as usize);
                 // Read to the end of a part: unlike other ways, this fills memory that was not zeroed before.
+                // The file's position is this reader's alone: nothing else has the file open.
                 let mut file: &File = file;
                 file.seek(SeekFrom::Start(range.start)).map_err(local_fault)?;
                 let read = file.take(bytes).read_to_end(buffer).map_err(local_fault)?;

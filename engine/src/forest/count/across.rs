@@ -58,7 +58,7 @@ impl Across {
         }
         let Dealt { places, keys } = Dealt::new(grower, pass);
         // Rough counts of instructions for a row, this way and tree by tree.
-        let each_words = keys.iter().map(|keys| LaneKeys::new(keys.len()).words());
+        let each_words = keys.iter().map(|keys| LaneKeys::words_for(keys.len()));
         let words: usize = each_words.clone().sum();
         let own = shape.features as f64 * (5.0 * keys.len() as f64 + 0.6 * (slots * words) as f64)
             + (words * (9 + (2 << level))) as f64;

@@ -55,18 +55,18 @@ struct Scratch {
 /// Rows of a run that a tree counts.
 #[derive(Debug)]
 struct Selected {
-    /// The rows.
+    /// The rows, and room to write a vector's worth past the last.
     listed: [u32; RUN + 16],
     /// Where the path of each of them leads.
     places: [u8; RUN],
     /// For those that went on from there, their slots in the order of the list.
-    slots: [u32; RUN + 16],
+    slots: [u32; RUN],
 }
 
 impl Counter {
     /// For rows and trees of `shape`.
     pub fn new(shape: Shape, set: InstructionSet) -> Self {
-        let selected = Selected { listed: [0; RUN + 16], places: [0; RUN], slots: [0; RUN + 16] };
+        let selected = Selected { listed: [0; RUN + 16], places: [0; RUN], slots: [0; RUN] };
         let scratch = Scratch {
             draws: Box::new([[0; RUN]; TREES_A_HASH]),
             registers: Aligned::default(),

@@ -31,7 +31,7 @@ from_plain! {
         places: &[u8; RUN],
         rows: &[u8],
         stride: usize,
-        slots: &mut [u32; RUN + 16],
+        slots: &mut [u32; RUN],
     ) -> usize;
     fn lane_add(weights: &[u64], places: &Places, cells: &mut Cells);
     fn vote(places: &[[u8; SCORE_ROWS]; 4], votes: &[[Votes; 256]; 4], sums: &mut [Votes; SCORE_ROWS]);
@@ -134,7 +134,7 @@ pub(super) fn lane_places(rows: &[u8], stride: usize, bins: usize, places: usize
     if stride != 8 {
         return plain::lane_places(rows, stride, bins, places, out);
     }
-    out.of_seven(rows.len() / 8, places);
+    out.begin(rows.len(), stride, places);
     let first = load(&std::array::from_fn::<u32, 8, _>(|f| if f < 7 { (places * f) as u32 } else { 0 }));
     let (bins, last) = (bins as u32, _mm256_set1_epi32(places as i32 - 1));
     for (row, numbers) in rows.as_chunks::<8>().0.iter().zip(out.numbers.as_chunks_mut::<8>().0) {
@@ -220,17 +220,17 @@ pub(super) fn slot_weights(walk: &Walk, rows: &[u8], stride: usize, weights: &[u
         return plain::slot_weights(walk, rows, stride, weights, out);
     }
     let rows = rows.as_chunks().0;
-    let words = walk.words;
     match walk.levels {
-        1 => slot_weights_of::<1>(walk, rows, words, weights, out),
-        2 => slot_weights_of::<2>(walk, rows, words, weights, out),
-        _ => slot_weights_of::<WALK_LEVELS>(walk, rows, words, weights, out),
+        1 => slot_weights_of::<1>(walk, rows, weights, out),
+        2 => slot_weights_of::<2>(walk, rows, weights, out),
+        _ => slot_weights_of::<WALK_LEVELS>(walk, rows, weights, out),
     }
 }
 
 /// Lanes are cut into vectors of 4 words, of 2, and of a word of four rows.
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-fn slot_weights_of<const LEVELS: usize>(walk: &Walk, rows: &[[u8; 8]], words: usize, weights: &[u64], out: &mut [u64]) {
+fn slot_weights_of<const LEVELS: usize>(walk: &Walk, rows: &[[u8; 8]], weights: &[u64], out: &mut [u64]) {
+    let words = walk.words;
     let mut word = 0;
     while word + 4 <= words {
         WalkLanes::<LEVELS>::new(walk, word).rows::<4>(rows, words, word, weights, out);

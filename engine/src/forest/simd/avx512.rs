@@ -29,7 +29,7 @@ from_plain! {
         places: &[u8; RUN],
         rows: &[u8],
         stride: usize,
-        slots: &mut [u32; RUN + 16],
+        slots: &mut [u32; RUN],
     ) -> usize;
     fn lane_weights(keys: &LaneKeys, first: u32, out: &mut [u64]);
     fn lane_places(rows: &[u8], stride: usize, bins: usize, places: usize, out: &mut Places);
@@ -205,16 +205,16 @@ pub(super) fn slot_weights(walk: &Walk, rows: &[u8], stride: usize, weights: &[u
         return plain::slot_weights(walk, rows, stride, weights, out);
     }
     let rows = rows.as_chunks().0;
-    let words = walk.words;
     match walk.levels {
-        1 => slot_weights_of::<1>(walk, rows, words, weights, out),
-        2 => slot_weights_of::<2>(walk, rows, words, weights, out),
-        _ => slot_weights_of::<WALK_LEVELS>(walk, rows, words, weights, out),
+        1 => slot_weights_of::<1>(walk, rows, weights, out),
+        2 => slot_weights_of::<2>(walk, rows, weights, out),
+        _ => slot_weights_of::<WALK_LEVELS>(walk, rows, weights, out),
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
-fn slot_weights_of<const LEVELS: usize>(walk: &Walk, rows: &[[u8; 8]], words: usize, weights: &[u64], out: &mut [u64]) {
+fn slot_weights_of<const LEVELS: usize>(walk: &Walk, rows: &[[u8; 8]], weights: &[u64], out: &mut [u64]) {
+    let words = walk.words;
     assert!(words <= 8, "more lanes than a vector has");
     let lanes = 0xff >> (8 - words);
     let slots = 1 << (LEVELS - 1);

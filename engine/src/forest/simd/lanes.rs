@@ -39,16 +39,21 @@ impl LaneKeys {
     /// # Panics
     /// If that is more than [`LANES`] trees.
     pub(in crate::forest) fn new(fours: usize) -> Self {
-        let words = WIDTHS.into_iter().find(|words| 2 * words >= fours).expect("at most LANES trees");
+        let words = Self::words_for(fours);
         let zeros = || Aligned::zeros(DRAWN_ROWS * 2 * words);
         let mut row = zeros();
         row.chunks_exact_mut(2 * words).zip(0..).for_each(|(lanes, row)| lanes.fill(row));
         LaneKeys { words, row, a: zeros(), b: zeros() }
     }
 
-    /// Words of a row's lanes.
+    /// Words of a row's lanes, which is [`Self::words_for`] as many keys.
     pub(in crate::forest) fn words(&self) -> usize {
         self.words
+    }
+
+    /// Words of a row's lanes for `fours` keys.
+    pub(in crate::forest) fn words_for(fours: usize) -> usize {
+        WIDTHS.into_iter().find(|words| 2 * words >= fours).expect("at most LANES trees")
     }
 
     /// Takes the keys of other rows.
@@ -165,11 +170,11 @@ pub(in crate::forest) struct Places {
 }
 
 impl Places {
-    /// For `rows` rows of 7 features of `places` places each.
-    pub(super) fn of_seven(&mut self, rows: usize, places: usize) {
-        self.stride = 8;
-        self.places = 7 * places;
-        self.numbers.resize(8 * rows, 0);
+    /// Room for rows of `bytes` bytes together, `stride` each, whose features have `places` places each.
+    pub(super) fn begin(&mut self, bytes: usize, stride: usize, places: usize) {
+        self.stride = stride;
+        self.places = (stride - 1) * places;
+        self.numbers.resize(bytes, 0);
     }
 }
 
@@ -183,7 +188,7 @@ const fn room(most: u8) -> u64 {
 #[derive(Debug)]
 pub(in crate::forest) struct Cells {
     /// Words of a row's lanes.
-    pub(super) words: usize,
+    words: usize,
     slots: usize,
     /// Places of a feature.
     places: usize,

@@ -221,7 +221,7 @@ kernels! {
         places: &[u8; RUN],
         rows: &[u8],
         stride: usize,
-        slots: &mut [u32; RUN + 16],
+        slots: &mut [u32; RUN],
     ) -> usize;
 
     /// The weights of the rows `first`, `first` + 1, … in each lane; those of lanes without a tree have no meaning. There are

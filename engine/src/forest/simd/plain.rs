@@ -48,11 +48,18 @@ pub(in crate::forest) fn planes(
 fn plane_of(column: &[u8; 64], p: usize) -> u64 {
     let mut plane = 0;
     for (i, bytes) in column.as_chunks::<8>().0.iter().enumerate() {
-        let bits = (u64::from_le_bytes(*bytes) >> p) & 0x0101_0101_0101_0101;
-        // The product brings the bit of byte i to bit 56 + i; no two partial products meet below.
-        plane |= (bits.wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * i);
+        plane |= lowest_bits(u64::from_le_bytes(*bytes) >> p) << (8 * i);
     }
     plane
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+
+/// The lowest bit of each byte.
+#[inline(always)]
+fn lowest_bits(bytes: u64) -> u64 {
+    // The product brings the bit of byte i to bit 56 + i; no two partial products meet below.
+    (bytes & ONES).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
 #[inline(always)]
@@ -196,14 +203,13 @@ fn place_bytes(path: &[&Bitmap], w: usize, out: &mut [u8; 64]) {
 /// Rows with a weight.
 #[inline(always)]
 fn drawn(draws: &[u8; 64]) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x80 * ONES;
     let mut drawn = 0;
     for (i, draws) in draws.as_chunks::<8>().0.iter().enumerate() {
         let draws = u64::from_le_bytes(*draws);
         // The highest bit of a byte is set if the byte is at least the first threshold, which is below 128.
-        let at_least = (draws | ((draws & !HIGH) + (0x80 - POISSON[0]) as u64 * ONES)) & HIGH;
-        drawn |= ((at_least >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * i);
+        let at_least = draws | ((draws & !HIGH) + (0x80 - POISSON[0]) as u64 * ONES);
+        drawn |= lowest_bits(at_least >> 7) << (8 * i);
     }
     drawn
 }
@@ -229,7 +235,7 @@ pub(super) fn list(bits: u64, w: usize, n: usize, listed: &mut [u32; RUN + 16]) 
 }
 
 /// The weight of each draw.
-pub(super) static WEIGHTS: [u32; 256] = {
+static WEIGHTS: [u32; 256] = {
     let mut weights = [0; 256];
     let mut draw = 0;
     while draw < 256 {
@@ -274,7 +280,7 @@ pub(in crate::forest) fn descend(
     places: &[u8; RUN],
     rows: &[u8],
     stride: usize,
-    slots: &mut [u32; RUN + 16],
+    slots: &mut [u32; RUN],
 ) -> usize {
     let mut n = 0;
     for k in 0..listed.len() {
@@ -356,7 +362,6 @@ fn slot_weights_of<const WORDS: usize>(walk: &Walk, rows: &[u8], stride: usize, 
 /// All ones in the bytes that are equal. The highest bit of each must be 0.
 #[inline(always)]
 fn equal_bytes(a: u64, b: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
     let unequal = (((a ^ b) + 0x7f * ONES) >> 7) & ONES;
     // Times 255.
     !(unequal << 8).wrapping_sub(unequal)
@@ -364,9 +369,7 @@ fn equal_bytes(a: u64, b: u64) -> u64 {
 
 #[inline(always)]
 pub(in crate::forest) fn lane_places(rows: &[u8], stride: usize, bins: usize, places: usize, out: &mut Places) {
-    out.stride = stride;
-    out.places = places * (stride - 1);
-    out.numbers.resize(rows.len(), 0);
+    out.begin(rows.len(), stride, places);
     let (bins, last) = (bins as u32, places as u32 - 1);
     if stride == 8 {
         let first: [u32; 8] = std::array::from_fn(|f| if f < 7 { places as u32 * f as u32 } else { 0 });
