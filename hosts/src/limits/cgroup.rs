@@ -234,11 +234,21 @@ impl Drop for Group {
 
 /// Removes the empty groups of runners that were killed before they could.
 fn sweep(base: &Path) {
+    let deadline = Instant::now() + Duration::from_millis(100);
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let runner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next()?.parse::<u32>().ok());
-        if runner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
-            let _ = fs::remove_dir(entry.path());
+        if runner.is_none_or(|pid| Path::new(&format!("/proc/{pid}")).exists()) {
+            continue;
+        }
+        // Who is inside still ends by himself, and a later sweep takes his group. Where nobody is, the kernel may not
+        // have let go yet of one who just ended.
+        while fs::remove_dir(entry.path()).is_err()
+            && words(&entry.path().join("cgroup.procs")).is_empty()
+            && entry.path().exists()
+            && Instant::now() < deadline
+        {
+            thread::sleep(Duration::from_millis(5));
         }
     }
 }
