@@ -1,5 +1,8 @@
 //! [`Loader`]: parquet to binned rows.
 
+mod entries;
+mod kept;
+
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -9,17 +12,17 @@ use serde::{Deserialize, Serialize};
 use super::columns::{read_codes, read_numbers};
 use super::decode::{Binner, Collect, ColumnBytes, Decoded, Scratch, Sink, Wanted, decode};
 use super::decoding::guarded;
-use super::entries::Entries;
 use super::error::{Error, Fault};
 use super::file::{Feed, OpenFile};
 use super::footer::{GroupBytes, chunk_range};
-use super::kept::{Kept, Table};
 use super::labels::{LabelMap, MAX_CLASSES};
 use super::layout::{Feature, check_schema};
 use super::moments::FixedSums;
 use super::plan::Piece;
 use super::source::Source;
 use crate::forest::{BinnedRows, SKIPPED, Segment};
+use entries::Entries;
+use kept::{Kept, Table};
 
 /// What loading a piece took and gave. Reports add up with [`LoadReport::merge`], in any order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,12 +7,10 @@
 mod columns;
 mod decode;
 mod decoding;
-mod entries;
 mod error;
 mod file;
 mod footer;
 mod generate;
-mod kept;
 mod labels;
 mod layout;
 mod listing;
