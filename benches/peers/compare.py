@@ -148,8 +148,10 @@ def spark(python, root, threads, memory):
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "spark.py")
     run = subprocess.run(
         [python, script, root, "--seeds", "62", "--cores", str(threads), "--memory", memory],
-        check=True, capture_output=True, text=True,
+        capture_output=True, text=True,
     )
+    if run.returncode != 0:
+        return failure(run)
     result = json.loads(run.stdout.splitlines()[0])
     return {
         "load": None, "train": result["training_time_sec"],
@@ -162,9 +164,11 @@ def spark(python, root, threads, memory):
 
 def itself(*arguments):
     run = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True)
-    if run.returncode != 0:
-        return {"failed": (run.stderr.strip().splitlines() or ["without a word"])[-1]}
-    return json.loads(run.stdout.splitlines()[-1])
+    return failure(run) if run.returncode != 0 else json.loads(run.stdout.splitlines()[-1])
+
+
+def failure(run):
+    return {"failed": (run.stderr.strip().splitlines() or ["without a word"])[-1]}
 
 
 def cell(value, digits):

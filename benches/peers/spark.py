@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains Spark MLlib's random forest on a data set in FRACTAL's layout and prints its accuracy and times.
 
-    pip install pyspark==3.5.7        # needs Java 17
+    pip install pyspark==3.5.7 numpy==1.26.4        # needs Java 17
     python benches/peers/spark.py DATA [--seeds 62,1,2,3,4] [--memory 8g] [--cores 2]
 
 The pipeline is the one that fractal replaces: z / sd(z), Intensity, Red, Green, Blue, Infrared, ndvi; 40 trees of depth 6,

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Cross-validates Spark MLlib's random forest as `fractal-run sweep experiment-3` does, and prints the scores.
 
-    pip install pyspark==3.5.7        # needs Java 17
+    pip install pyspark==3.5.7 numpy==1.26.4        # needs Java 17
     python benches/peers/spark_cv.py thin DATA OUT --one-in 10       # a smaller set, for both programs
     python benches/peers/spark_cv.py run OUT [--trees 50,100,200] [--depths 6,8,10] [--folds 5] [--seed 62]
 
