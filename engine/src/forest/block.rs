@@ -1,13 +1,18 @@
 //! [`Block`]: some thousand rows, and what all trees need to know of them.
 
 use super::bagging::Folds;
-use super::simd::{self, Aligned, InstructionSet, SevenBy32};
+use super::simd::{self, Aligned, Bitmaps, InstructionSet, Planes, Seven};
 use super::{BinnedRows, Shape};
 
 /// Bits of a bin number.
 pub(super) fn plane_depth(bins: usize) -> usize {
     (usize::BITS - bins.saturating_sub(1).leading_zeros()) as usize
 }
+
+/// Words of a cache line.
+const LINE_WORDS: usize = 8;
+
+const _: () = assert!(simd::RUN_WORDS.is_multiple_of(2 * LINE_WORDS));
 
 /// Folds that rows belong to: their number and the seed they follow from.
 #[derive(Clone, Copy, Debug)]
@@ -33,11 +38,12 @@ pub(super) struct Run {
 pub(super) struct Block {
     pub(super) rows: usize,
     /// Words of a bitmap: 64 rows each, whole runs of [`simd::RUN`].
-    pub(super) words: usize,
+    words: usize,
+    /// Words from one bitmap of `tests` to the next: with several runs, cache lines of an odd number, so that the same run of
+    /// many bitmaps does not compete for the same places of a cache.
+    pub(super) pitch: usize,
     pub(super) runs: Vec<Run>,
-    /// Features of the tests, ascending, and their bit planes.
-    tested: Vec<u8>,
-    planes: Aligned<u64>,
+    planes: Planes,
     /// A bitmap of each test: rows that it sends right.
     pub(super) tests: Aligned<u64>,
     /// Rows that are there and not skipped.
@@ -45,8 +51,8 @@ pub(super) struct Block {
     /// With several folds: a bitmap of each fold's valid rows' complement, and the fold of each row.
     pub(super) not_in_fold: Vec<Vec<u64>>,
     pub(super) folds: Vec<u8>,
-    /// The rows, if they are of FRACTAL's shape and are to be counted.
-    pub(super) seven: SevenBy32,
+    /// The rows, if they have 7 features and are to be counted.
+    pub(super) seven: Seven,
 }
 
 impl Block {
@@ -63,28 +69,19 @@ impl Block {
         rows: usize,
     ) {
         self.load_runs(folds, part, start, rows);
-        let depth = plane_depth(shape.bins);
-        let words = self.words;
-        self.tested.clear();
-        self.tested.extend(tests.iter().map(|&(feature, _)| feature));
-        self.tested.dedup();
-        self.planes.resize(self.tested.len() * depth * words);
-        self.valid.resize(words);
-        self.tests.resize(tests.len() * words);
+        self.valid.resize(self.words);
+        self.tests.resize(tests.len() * self.pitch);
+        self.planes.begin(tests, plane_depth(shape.bins), self.pitch);
         let bytes = &part.bytes[start * part.stride..(start + rows) * part.stride];
-        simd::planes(set, bytes, part.stride, &self.tested, depth, &mut self.planes, &mut self.valid);
-        let mut place = 0;
-        for (&(feature, bin), bitmap) in tests.iter().zip(self.tests.chunks_exact_mut(words)) {
-            place += usize::from(self.tested[place] != feature);
-            let planes = &self.planes[place * depth * words..][..depth * words];
-            simd::greater(set, planes, bin, bitmap);
-        }
+        let out = Bitmaps { tests: &mut self.tests, pitch: self.pitch, valid: &mut self.valid };
+        simd::tests(set, bytes, part.stride, tests, &mut self.planes, out);
     }
 
     /// Takes the rows' numbers and folds only.
     pub(super) fn load_runs(&mut self, folds: FoldSpec, part: &BinnedRows, start: usize, rows: usize) {
         self.rows = rows;
         self.words = rows.div_ceil(simd::RUN) * simd::RUN_WORDS;
+        self.pitch = self.words + if self.words > simd::RUN_WORDS { LINE_WORDS } else { 0 };
         self.cut_runs(part, start);
         if folds.folds > 1 {
             self.find_folds(folds);

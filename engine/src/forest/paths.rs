@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::simd::{Mux, Operand};
+use super::simd::{Complete, Mux, Operand, Program};
 
 /// Most levels of which the path is kept: it has 7 bits in an entry.
 pub(super) const PATH_LEVELS: usize = 7;
@@ -53,7 +53,7 @@ pub(super) enum End {
 /// The program of a tree.
 #[derive(Debug)]
 pub(super) struct Paths {
-    pub(super) program: Vec<Mux>,
+    pub(super) program: Program,
     /// Bit j of a row's path, from the root's decision on; paths of rows that reach a leaf early have any bits after.
     pub(super) path: Vec<Operand>,
     /// Rows that are active at their path's end.
@@ -123,7 +123,9 @@ impl Paths {
             writer.path.push(bit);
         }
         let active = writer.active(0, 0);
+        let complete = writer.complete(levels, active);
         let Writer { program, path, registers, .. } = writer;
+        let program = Program { muxes: program, complete };
         let ends = (0..1usize << levels).map(|bits| {
             (0..levels).fold(0u32, |node, level| {
                 let step = nodes[node as usize];
@@ -185,15 +187,54 @@ impl Writer<'_> {
         }
     }
 
+    /// The program's work as that of a complete tree, if it is not too large.
+    fn complete(&self, levels: usize, active: Operand) -> Option<Complete> {
+        if levels.max(self.active_levels) > Complete::MOST_LEVELS {
+            return None;
+        }
+        let mut nodes = vec![NONE; 1 << levels];
+        let mut ends = vec![NONE; 1 << self.active_levels];
+        self.pad(0, 1, 0, &mut nodes, &mut ends);
+        let bits = self.path.iter().map(Operand::written).collect();
+        Some(Complete { nodes, bits, ends, active })
+    }
+
+    /// Puts the `node` with this `number` and all below it in their places.
+    fn pad(&self, node: u32, number: usize, level: usize, nodes: &mut [Operand], ends: &mut [Operand]) {
+        let step = self.nodes[node as usize];
+        if step.inner == 1
+            && let Some(place) = nodes.get_mut(number)
+        {
+            *place = self.test(node, true);
+        }
+        if level == self.active_levels || step.inner == 0 {
+            // A leaf has all ends below its place.
+            let below = self.active_levels - level.min(self.active_levels);
+            let first = (number << below) % ends.len();
+            if level <= self.active_levels {
+                ends[first..first + (1 << below)].fill(self.end_of(node));
+            }
+        }
+        if step.inner == 1 && (level < self.active_levels || number < nodes.len()) {
+            self.pad(step.left, 2 * number, level + 1, nodes, ends);
+            self.pad(step.left + 1, 2 * number + 1, level + 1, nodes, ends);
+        }
+    }
+
+    /// Which of the rows in `node`, at the end of the levels, are active.
+    fn end_of(&self, node: u32) -> Operand {
+        match (self.end)(node) {
+            End::None => NONE,
+            End::All => ALL,
+            End::Side { right } => self.test(node, right),
+        }
+    }
+
     /// Which of the rows in `node` are active at the end.
     fn active(&mut self, node: u32, level: usize) -> Operand {
         let step = self.nodes[node as usize];
         if level == self.active_levels || step.inner == 0 {
-            return match (self.end)(node) {
-                End::None => NONE,
-                End::All => ALL,
-                End::Side { right } => self.test(node, right),
-            };
+            return self.end_of(node);
         }
         let zero = self.active(step.left, level + 1);
         let one = self.active(step.left + 1, level + 1);

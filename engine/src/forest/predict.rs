@@ -177,7 +177,7 @@ impl Scorer {
             block.load(set, *shape, folds, tests, rows, start, n);
             for tree in &*trees {
                 let registers = &mut registers[tree.first_register..][..tree.paths.registers];
-                simd::run(set, &tree.paths.program, &block.tests, block.words, registers);
+                simd::run(set, &tree.paths.program, &block.tests, block.pitch, registers);
             }
             for from in (0..n).step_by(SCORE_ROWS) {
                 let count = SCORE_ROWS.min(n - from);
@@ -188,7 +188,7 @@ impl Scorer {
                         let registers = &registers[tree.first_register..][..tree.paths.registers];
                         let mut path = [&registers[0]; PATH_LEVELS];
                         for (bitmap, &operand) in path.iter_mut().zip(&tree.paths.path) {
-                            *bitmap = simd::operand(operand, &block.tests, block.words, registers);
+                            *bitmap = simd::operand(operand, &block.tests, block.pitch, registers);
                         }
                         simd::places(set, &path[..tree.paths.path.len()], from / 64, places);
                     }

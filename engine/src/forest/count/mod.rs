@@ -7,6 +7,7 @@
 //! per row and tree between passes. The upper levels are counted with a lane for each tree instead ([`across`]).
 
 mod across;
+mod general;
 mod lanes;
 mod naive;
 mod plan;
@@ -14,15 +15,14 @@ mod sorted;
 
 pub use naive::count_naive;
 
-use std::ops::AddAssign;
-
 use super::bagging::{self, DrawKey, TREES_A_HASH};
 use super::block::{Block, FoldSpec};
 use super::grower::{Grower, Pass, PassTree};
 use super::histogram::LevelHistogram;
 use super::paths::PATH_LEVELS;
-use super::simd::{self, Aligned, Listed, RUN, RUN_WORDS, SevenBy32};
+use super::simd::{self, Active, Aligned, Bitmap, Drawn, RUN, RUN_WORDS};
 use super::{BinnedRows, InstructionSet, Shape};
+use general::{Selected, Waiting};
 use plan::{Adding, FourPlan, Landing, Plan, TreePlan};
 use sorted::{MOST_SLOTS, Sorted, waiting_rows};
 
@@ -49,28 +49,18 @@ struct Scratch {
     /// [`RUN_WORDS`] each.
     registers: Aligned<u64>,
     selected: Box<Selected>,
+    drawn: Box<Drawn>,
     keys: Vec<DrawKey>,
-}
-
-/// Rows of a run that a tree counts.
-#[derive(Debug)]
-struct Selected {
-    /// The rows, and room to write a vector's worth past the last.
-    listed: [u32; RUN + 16],
-    /// Where the path of each of them leads.
-    places: [u8; RUN],
-    /// For those that went on from there, their slots in the order of the list.
-    slots: [u32; RUN],
 }
 
 impl Counter {
     /// For rows and trees of `shape`.
     pub fn new(shape: Shape, set: InstructionSet) -> Self {
-        let selected = Selected { listed: [0; RUN + 16], places: [0; RUN], slots: [0; RUN] };
         let scratch = Scratch {
             draws: Box::new([[0; RUN]; TREES_A_HASH]),
             registers: Aligned::default(),
-            selected: Box::new(selected),
+            selected: Box::new(Selected::new()),
+            drawn: Box::new(Drawn::new()),
             keys: Vec::new(),
         };
         Counter { shape, set, block: Block::default(), scratch }
@@ -98,8 +88,9 @@ impl Counter {
     pub fn start<'a>(&'a mut self, grower: &'a Grower, pass: &'a Pass) -> Counting<'a> {
         let plan = Plan::new(self.shape, grower, pass);
         let len = |tree: &PassTree| tree.slots.len() * pass.slot_counters(self.shape);
-        let counts = |tree: &PassTree| Counts::new(&plan, tree.slots.len(), len(tree));
-        let counts = pass.trees.iter().map(counts).collect();
+        let plans = plan.fours.iter().flat_map(|four| &four.trees).map(Some).chain(std::iter::repeat(None));
+        let counts = |(tree, how): (&PassTree, _)| Counts::new(plan.adding, how, tree.slots.len(), len(tree));
+        let counts = pass.trees.iter().zip(plans).map(counts).collect();
         Counting { counter: self, grower, pass, plan, counts, histogram: LevelHistogram::default(), since_flush: 0 }
     }
 
@@ -123,8 +114,8 @@ impl Counter {
         }
         self.block.load(self.set, self.shape, folds, &plan.tests, part, start, n);
         let bytes = &part.bytes[start * part.stride..(start + n) * part.stride];
-        if plan.adding == Adding::SevenBy32 {
-            self.block.seven.load(bytes, self.shape.classes);
+        if plan.adding == Adding::Seven {
+            self.block.seven.load(bytes, self.shape.bins, self.shape.classes);
         }
         for four in &plan.fours {
             self.count_four(plan, four, params.seed, pass, Rows { bytes, first: start }, counts);
@@ -138,9 +129,7 @@ impl Counter {
             let Counts { wide, sorted: Some(sorted), .. } = &mut counts[tree.index] else { continue };
             if sorted.len() > most {
                 let slots = pass.trees[tree.index].slots.len();
-                sorted.drain(slots, part, |slot, row, weight| {
-                    add_row(self.shape, plan.adding, pass, tree, slot, row, weight, wide);
-                });
+                general::add(self.shape, plan.adding, pass, tree, Waiting { sorted, slots, part }, wide);
             }
         }
     }
@@ -154,7 +143,7 @@ impl Counter {
         block_rows: Rows<'_>,
         counts: &mut [Counts],
     ) {
-        let Scratch { draws, registers, selected, keys } = &mut self.scratch;
+        let Scratch { draws, registers, selected, drawn, keys } = &mut self.scratch;
         let block = &self.block;
         let stride = self.shape.stride();
         let needed = four.trees.iter().map(|tree| tree.paths.registers).max().unwrap_or(0) * RUN_WORDS;
@@ -181,28 +170,48 @@ impl Counter {
             }
             let rows = Rows { bytes: &block_rows.bytes[from * stride..to * stride], first: block_rows.first + from };
             for tree in &four.trees {
-                simd::run(self.set, &tree.paths.program, tests, block.words, registers);
-                let bitmap = |operand| simd::operand(operand, tests, block.words, registers);
-                let mut active = [tree.paths.active.flip; RUN_WORDS];
-                active.iter_mut().zip(bitmap(tree.paths.active)).for_each(|(a, b)| *a ^= b);
-                let mut keep = |words: &[u64]| active.iter_mut().zip(words).for_each(|(a, k)| *a &= k);
-                keep(&block.valid[from / 64..]);
+                simd::run(self.set, &tree.paths.program, tests, block.pitch, registers);
+                let bitmap = |operand| simd::operand(operand, tests, block.pitch, registers);
+                let mut active = Active {
+                    reached: bitmap(tree.paths.active),
+                    flip: tree.paths.active.flip,
+                    among: run_from(&block.valid, from),
+                };
+                let mut others;
                 if let Some(fold) = tree.spec.held_out_fold
-                    && let Some(others) = block.not_in_fold.get(usize::from(fold))
+                    && let Some(not_in_fold) = block.not_in_fold.get(usize::from(fold))
                 {
-                    keep(&others[from / 64..]);
+                    others = *active.among;
+                    others.iter_mut().zip(run_from(not_in_fold, from)).for_each(|(a, b)| *a &= b);
+                    active.among = &others;
                 }
                 let mut path = [&registers[0]; PATH_LEVELS];
                 path.iter_mut().zip(&tree.paths.path).for_each(|(p, &operand)| *p = bitmap(operand));
                 let path = &path[..tree.paths.path.len()];
                 let draws = &draws[(tree.spec.key % TREES_A_HASH as u64) as usize];
+                let counts = &mut counts[tree.index];
+                if let (Landing::Slots { bases, .. }, Some(narrow)) = (&tree.landing, &mut counts.narrow) {
+                    simd::select_seven(self.set, draws, active, path, bases, drawn);
+                    narrow.make_room(drawn.len() * bagging::MAX_WEIGHT as usize, &mut counts.wide);
+                    let added = simd::add_seven(self.set, drawn, &block.seven, from, &mut narrow.counts);
+                    narrow.room -= added as usize;
+                    continue;
+                }
                 let Selected { places, listed, .. } = &mut **selected;
-                let n = simd::select(self.set, draws, &active, path, places, listed);
-                let of_run = OfRun { rows, seven: &block.seven, from, draws, n };
-                add(self.set, self.shape, plan.adding, pass, tree, of_run, selected, &mut counts[tree.index]);
+                let n = simd::select(self.set, draws, active, path, places, listed);
+                let landed = selected.land(self.set, &tree.landing, rows, stride, draws, n);
+                match &mut counts.sorted {
+                    Some(sorted) => landed.wait(sorted),
+                    None => general::add(self.shape, plan.adding, pass, tree, landed, &mut counts.wide),
+                }
             }
         }
     }
+}
+
+/// The bitmap of the run that begins at row `from` of a block.
+fn run_from(bitmap: &[u64], from: usize) -> &Bitmap {
+    bitmap[from / 64..].first_chunk().expect("whole runs")
 }
 
 /// A pass that is being counted.
@@ -254,6 +263,11 @@ impl Counting<'_> {
 }
 
 fn finish(plan: &mut Plan, grower: &Grower, pass: &Pass, counts: &mut [Counts]) {
+    for Counts { wide, narrow, .. } in &mut *counts {
+        if let Some(narrow) = narrow {
+            narrow.settle(wide);
+        }
+    }
     if let Some(across) = &mut plan.across {
         across.finish(grower, pass, counts);
     }
@@ -270,108 +284,50 @@ struct Rows<'a> {
 #[derive(Debug)]
 struct Counts {
     wide: Vec<u32>,
+    /// With [`Adding::Seven`], counters that are nearer.
+    narrow: Option<Narrow>,
     /// Where the counters would be too far.
     sorted: Option<Sorted>,
 }
 
 impl Counts {
-    /// For `slots` slots with `len` counters together.
-    fn new(plan: &Plan, slots: usize, len: usize) -> Self {
-        let sorted = plan.across.is_none() && 4 * len > FAR_BYTES && slots <= MOST_SLOTS;
-        Counts { wide: vec![0; len], sorted: sorted.then(Sorted::default) }
-    }
-}
-
-/// Rows of a run of a block, of which the first `n` listed are to be added.
-#[derive(Clone, Copy, Debug)]
-struct OfRun<'a> {
-    rows: Rows<'a>,
-    /// Of the whole block, in which the run begins at row `from`.
-    seven: &'a SevenBy32,
-    from: usize,
-    draws: &'a [u8; RUN],
-    n: usize,
-}
-
-/// Adds the weights of listed rows to the counters of a tree.
-#[allow(clippy::too_many_arguments)]
-fn add(
-    set: InstructionSet,
-    shape: Shape,
-    adding: Adding,
-    pass: &Pass,
-    tree: &TreePlan,
-    OfRun { rows, seven, from, draws, n }: OfRun<'_>,
-    selected: &mut Selected,
-    counts: &mut Counts,
-) {
-    let Selected { listed, places, slots } = selected;
-    let stride = shape.stride();
-    if let (Landing::Slots { bases, .. }, Adding::SevenBy32, None) = (&tree.landing, adding, &counts.sorted) {
-        let listed = Listed { rows: &listed[..n], draws, places };
-        simd::add_7x32(set, listed, seven, from, bases, counts.wide.as_chunks_mut().0);
-        return;
-    }
-    let Counts { wide, sorted } = counts;
-    let mut one = |row: u32, slot: u32| {
-        let i = row as usize % RUN;
-        let (row, weight) = (&rows.bytes[i * stride..][..stride], bagging::weight_of_draw(draws[i]));
-        match sorted {
-            Some(sorted) => sorted.push(rows.first + i, row, slot, weight),
-            None => add_row(shape, adding, pass, tree, slot as usize, row, weight, wide),
-        }
-    };
-    match &tree.landing {
-        Landing::Slots { slots, .. } => {
-            listed[..n].iter().for_each(|&row| one(row, slots[usize::from(places[row as usize % RUN])]));
-        }
-        Landing::Walk(descent) => {
-            let n = simd::descend(set, descent, &mut listed[..n], places, rows.bytes, stride, slots);
-            listed[..n].iter().zip(&slots[..n]).for_each(|(&row, &slot)| one(row, slot));
+    /// For `slots` slots with `len` counters together, of a tree counted row by row or, without a plan, in lanes, which have
+    /// counters of their own.
+    fn new(adding: Adding, tree: Option<&TreePlan>, slots: usize, len: usize) -> Self {
+        let found_by_path = |tree: &TreePlan| matches!(tree.landing, Landing::Slots { .. });
+        let near = adding == Adding::Seven && 2 * len <= FAR_BYTES && tree.is_some_and(found_by_path);
+        let sorted = tree.is_some() && !near && 4 * len > FAR_BYTES && slots <= MOST_SLOTS;
+        Counts {
+            wide: vec![0; len],
+            narrow: near.then(|| Narrow { counts: vec![0; len], room: u16::MAX.into() }),
+            sorted: sorted.then(Sorted::default),
         }
     }
 }
 
-/// Adds the weight of one row to the counters of its slot.
-#[allow(clippy::too_many_arguments)]
-#[inline(always)]
-fn add_row<T: Copy + AddAssign>(
-    shape: Shape,
-    adding: Adding,
-    pass: &Pass,
-    tree: &TreePlan,
-    slot: usize,
-    row: &[u8],
-    weight: T,
-    counts: &mut [T],
-) {
-    let (bins, taken) = (shape.bins, pass.slot_features);
-    let base = slot * shape.classes + usize::from(row[shape.features]);
-    let counts = &mut counts[base * taken * bins..][..taken * bins];
-    match adding {
-        Adding::SevenBy32 => {
-            let counts: &mut [T; 7 * 32] = counts.try_into().expect("7 × 32");
-            let row: &[u8; 8] = row.try_into().expect("8 bytes");
-            for f in 0..7 {
-                counts[32 * f + usize::from(row[f] & 31)] += weight;
-            }
-        }
-        Adding::Subset => {
-            let features = &tree.features[slot * taken..][..taken];
-            if bins == 32 {
-                for (counts, &feature) in counts.as_chunks_mut::<32>().0.iter_mut().zip(features) {
-                    counts[usize::from(row[usize::from(feature)] & 31)] += weight;
-                }
-                return;
-            }
-            for (counts, &feature) in counts.chunks_exact_mut(bins).zip(features) {
-                counts[usize::from(row[usize::from(feature)])] += weight;
-            }
-        }
-        Adding::AllFeatures => {
-            for (counts, &bin) in counts.chunks_exact_mut(bins).zip(row) {
-                counts[usize::from(bin)] += weight;
-            }
+/// Counters of 16 bits, and how much weight may still be added.
+#[derive(Debug)]
+struct Narrow {
+    counts: Vec<u16>,
+    room: usize,
+}
+
+impl Narrow {
+    /// Makes room for `weight` more.
+    fn make_room(&mut self, weight: usize, wide: &mut [u32]) {
+        if weight > self.room {
+            self.settle(wide);
         }
     }
+
+    /// Moves all to 32 bits.
+    fn settle(&mut self, wide: &mut [u32]) {
+        for (wide, narrow) in wide.iter_mut().zip(&mut self.counts) {
+            *wide += u32::from(*narrow);
+            *narrow = 0;
+        }
+        self.room = u16::MAX.into();
+    }
 }
+
+const _: () = assert!(RUN * bagging::MAX_WEIGHT as usize <= u16::MAX as usize);

@@ -34,8 +34,8 @@ pub(super) struct Plan {
 /// Which loop adds weights to counters. Counters are slot-major, then class, feature, bin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Adding {
-    /// 7 features of 32 bins, all counted: FRACTAL's shape.
-    SevenBy32,
+    /// 7 features, all counted, as FRACTAL has them.
+    Seven,
     /// All features.
     AllFeatures,
     /// The features drawn for the slot's node.
@@ -74,7 +74,7 @@ pub(super) enum Landing {
 impl Plan {
     pub(super) fn new(shape: Shape, grower: &Grower, pass: &Pass) -> Self {
         let adding = match (pass.all_features, shape) {
-            (true, Shape { features: 7, bins: 32, .. }) => Adding::SevenBy32,
+            (true, Shape { features: 7, .. }) => Adding::Seven,
             (true, _) => Adding::AllFeatures,
             (false, _) => Adding::Subset,
         };

@@ -3,12 +3,13 @@
 
 use std::arch::x86_64::*;
 
+use super::lanes::widen;
 use super::{
-    Bases, Bitmap, Cells, DRAWN_ROWS, Descent, DrawKey, LaneKeys, Listed, Mux, Places, RUN, RUN_WORDS, SCORE_ROWS,
-    SevenBy32, TREES_A_HASH, Votes, WALK_LEVELS, Walk, plain,
+    Active, Bases, Bitmap, Bitmaps, Cells, DRAWN_ROWS, Descent, DrawKey, Drawn, LaneKeys, Places, Planes, Program, RUN,
+    SCORE_ROWS, Seven, TREES_A_HASH, Votes, WALK_LEVELS, Walk, plain,
 };
 use crate::forest::SKIPPED;
-use crate::forest::bagging::{M1, M2, POISSON};
+use crate::forest::bagging::{M1, M2, MAX_WEIGHT, POISSON};
 
 /// Wrappers that compile plain kernels with these instructions allowed.
 macro_rules! from_plain {
@@ -21,10 +22,9 @@ macro_rules! from_plain {
 }
 
 from_plain! {
-    fn greater(planes: &[u64], bin: u8, out: &mut [u64]);
-    fn run(program: &[Mux], tests: &[u64], stride: usize, registers: &mut [Bitmap]);
+    fn run(program: &Program, tests: &[u64], stride: usize, registers: &mut [Bitmap]);
     fn draws(key: DrawKey, first: u32, out: [&mut [u8]; TREES_A_HASH]);
-    fn add_7x32(listed: Listed<'_>, rows: &SevenBy32, from: usize, bases: &Bases, table: &mut [[u32; 224]]);
+    fn add_seven(drawn: &Drawn, rows: &Seven, from: usize, table: &mut [u16]) -> u32;
     fn descend(
         descent: &Descent,
         listed: &mut [u32],
@@ -33,13 +33,19 @@ from_plain! {
         stride: usize,
         slots: &mut [u32; RUN],
     ) -> usize;
-    fn lane_add(weights: &[u64], places: &Places, cells: &mut Cells);
     fn vote(places: &[[u8; SCORE_ROWS]; 4], votes: &[[Votes; 256]; 4], sums: &mut [Votes; SCORE_ROWS]);
 }
 
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-pub(super) fn planes(rows: &[u8], stride: usize, wanted: &[u8], depth: usize, planes: &mut [u64], valid: &mut [u64]) {
-    let words = valid.len();
+pub(super) fn tests(rows: &[u8], stride: usize, tests: &[(u8, u8)], planes: &mut Planes, mut out: Bitmaps<'_>) {
+    fill_planes(rows, stride, planes, out.valid);
+    plain::compare(tests, planes, &mut out);
+}
+
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+fn fill_planes(rows: &[u8], stride: usize, out: &mut Planes, valid: &mut [u64]) {
+    let Planes { features: wanted, depth, pitch, planes } = out;
+    let (depth, pitch) = (*depth, *pitch);
     let features = stride - 1;
     let skipped = _mm256_set1_epi8(SKIPPED as i8);
     for (w, valid) in valid.iter_mut().enumerate() {
@@ -70,7 +76,7 @@ pub(super) fn planes(rows: &[u8], stride: usize, wanted: &[u8], depth: usize, pl
             for p in 0..depth {
                 // The bit becomes the highest of its byte.
                 let shift = _mm_cvtsi32_si128(7 - p as i32);
-                planes[(k * depth + p) * words + w] = bits(_mm256_sll_epi16(low, shift), _mm256_sll_epi16(high, shift));
+                planes[(k * depth + p) * pitch + w] = bits(_mm256_sll_epi16(low, shift), _mm256_sll_epi16(high, shift));
             }
         }
     }
@@ -146,32 +152,136 @@ pub(super) fn lane_places(rows: &[u8], stride: usize, bins: usize, places: usize
 }
 
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) fn lane_add(weights: &[u64], places: &Places, cells: &mut Cells) {
+    if places.stride == 8 { lane_add_of::<8>(weights, places, cells) } else { lane_add_of::<0>(weights, places, cells) }
+}
+
+/// For rows of `BYTES` bytes, or with 0 of any.
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+fn lane_add_of<const BYTES: usize>(weights: &[u64], places: &Places, cells: &mut Cells) {
+    match cells.row_words() {
+        2 => add_lanes::<BYTES, 2, 4>(weights, places, cells),
+        4 => add_lanes::<BYTES, 4, 4>(weights, places, cells),
+        5 => add_lanes::<BYTES, 5, 8>(weights, places, cells),
+        7 => add_lanes::<BYTES, 7, 8>(weights, places, cells),
+        8 => add_lanes::<BYTES, 8, 8>(weights, places, cells),
+        10 => add_lanes::<BYTES, 10, 12>(weights, places, cells),
+        14 => add_lanes::<BYTES, 14, 16>(weights, places, cells),
+        20 => add_lanes::<BYTES, 20, 20>(weights, places, cells),
+        28 => add_lanes::<BYTES, 28, 28>(weights, places, cells),
+        words => unreachable!("{words} words"),
+    }
+}
+
+/// A row's lanes are cut into vectors of four words, one of two, and a word.
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+fn add_lanes<const BYTES: usize, const WORDS: usize, const STRIDE: usize>(
+    weights: &[u64],
+    places: &Places,
+    cells: &mut Cells,
+) {
+    let stride = if BYTES > 0 { BYTES } else { places.stride };
+    let (cells, _, wide) = cells.by_place::<STRIDE>();
+    assert!(places.places == cells.len() && stride == places.stride, "places of other cells");
+    for (weights, numbers) in weights.as_chunks::<WORDS>().0.iter().zip(places.numbers.chunks_exact(stride)) {
+        let numbers = &numbers[..stride - 1];
+        // Read once, before anything is written.
+        let weights = *weights;
+        let mut most = _mm256_setzero_si256();
+        for &number in numbers {
+            // SAFETY: numbers are below `places`.
+            let place = unsafe { cells.get_unchecked_mut(number as usize) };
+            let (fours, rest) = place[..WORDS].as_chunks_mut::<4>();
+            let (weights, weights_rest) = weights.as_chunks::<4>();
+            for (four, weights) in fours.iter_mut().zip(weights) {
+                let sum = _mm256_add_epi8(load(four), load(weights));
+                store(four, sum);
+                most = _mm256_max_epu8(most, sum);
+            }
+            let ((pair, word), (weights, weight)) = (rest.as_chunks_mut::<2>(), weights_rest.as_chunks::<2>());
+            for (pair, weights) in pair.iter_mut().zip(weights) {
+                // SAFETY: 16 bytes are read from and written to 16.
+                let sum = unsafe {
+                    let at: *mut __m128i = pair.as_mut_ptr().cast();
+                    let sum = _mm_add_epi8(_mm_loadu_si128(at), _mm_loadu_si128(weights.as_ptr().cast()));
+                    _mm_storeu_si128(at, sum);
+                    sum
+                };
+                most = _mm256_max_epu8(most, _mm256_zextsi128_si256(sum));
+            }
+            for (word, weights) in word.iter_mut().zip(weight) {
+                let sum = _mm_add_epi8(_mm_cvtsi64_si128(*word as i64), _mm_cvtsi64_si128(*weights as i64));
+                *word = _mm_cvtsi128_si64(sum) as u64;
+                most = _mm256_max_epu8(most, _mm256_zextsi128_si256(sum));
+            }
+        }
+        if !full(most) {
+            continue;
+        }
+        for &number in numbers {
+            let place = &mut cells[number as usize];
+            let fours = place.as_chunks::<4>().0.iter();
+            if full(fours.fold(_mm256_setzero_si256(), |most, four| _mm256_max_epu8(most, load(four)))) {
+                widen(place, &mut wide[number as usize * 8 * WORDS..][..8 * WORDS]);
+            }
+        }
+    }
+}
+
+/// Whether a byte could run over if a weight were added.
+#[target_feature(enable = "avx2")]
+fn full(bytes: __m256i) -> bool {
+    let full = _mm256_set1_epi8((u8::MAX - MAX_WEIGHT as u8 + 1) as i8);
+    _mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_max_epu8(bytes, full), bytes)) != 0
+}
+
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
 pub(super) fn select(
     draws: &[u8; RUN],
-    active: &[u64; RUN_WORDS],
+    active: Active<'_>,
     path: &[&Bitmap],
     places: &mut [u8; RUN],
     listed: &mut [u32; RUN + 16],
 ) -> usize {
-    let first = _mm256_set1_epi8(POISSON[0] as i8);
     let mut n = 0;
     let chunks = draws.as_chunks::<64>().0.iter().zip(places.as_chunks_mut::<64>().0);
-    for (w, (&active, (draws, places))) in active.iter().zip(chunks).enumerate() {
+    for (w, (active, (draws, places))) in active.words().zip(chunks).enumerate() {
         if active == 0 {
             continue;
         }
-        let drawn = draws.as_chunks::<32>().0.iter().rev().fold(0, |drawn: u64, draws| {
-            let draws = load(draws);
-            let at_least = _mm256_cmpeq_epi8(_mm256_max_epu8(draws, first), draws);
-            drawn << 32 | u64::from(_mm256_movemask_epi8(at_least) as u32)
-        });
-        n = plain::list(active & drawn, w, n, listed);
+        n = plain::list(active & drawn(draws), n, listed, |row| 64 * w as u32 + row);
         let place = place_bytes(path, w);
         for (out, place) in places.as_chunks_mut::<32>().0.iter_mut().zip(place) {
             store(out, place);
         }
     }
     n
+}
+
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) fn select_seven(draws: &[u8; RUN], active: Active<'_>, path: &[&Bitmap], bases: &Bases, out: &mut Drawn) {
+    out.begin(bases);
+    for (w, (active, draws)) in active.words().zip(draws.as_chunks::<64>().0).enumerate() {
+        let bits = active & drawn(draws);
+        if bits != 0 {
+            let mut places = [0; 64];
+            for (out, place) in places.as_chunks_mut::<32>().0.iter_mut().zip(place_bytes(path, w)) {
+                store(out, place);
+            }
+            plain::list_seven(bits, w, draws, &places, bases, out);
+        }
+    }
+}
+
+/// Rows with a weight.
+#[target_feature(enable = "avx2")]
+fn drawn(draws: &[u8; 64]) -> u64 {
+    let first = _mm256_set1_epi8(POISSON[0] as i8);
+    draws.as_chunks::<32>().0.iter().rev().fold(0, |drawn: u64, draws| {
+        let draws = load(draws);
+        let at_least = _mm256_cmpeq_epi8(_mm256_max_epu8(draws, first), draws);
+        drawn << 32 | u64::from(_mm256_movemask_epi8(at_least) as u32)
+    })
 }
 
 /// The path of each of 64 rows.
@@ -249,8 +359,7 @@ fn slot_weights_of<const LEVELS: usize>(walk: &Walk, rows: &[[u8; 8]], weights: 
 struct WalkLanes<const LEVELS: usize> {
     feature: [__m256i; 1 << WALK_LEVELS],
     bin: [__m256i; 1 << WALK_LEVELS],
-    counted: [__m256i; 1 << (WALK_LEVELS - 1)],
-    right: [__m256i; 1 << (WALK_LEVELS - 1)],
+    way: [__m256i; 1 << (WALK_LEVELS - 1)],
 }
 
 impl<const LEVELS: usize> WalkLanes<LEVELS> {
@@ -281,13 +390,11 @@ impl<const LEVELS: usize> WalkLanes<LEVELS> {
             feature[node] = _mm256_add_epi8(vector(&walk.feature[node]), place);
             bin[node] = vector(&walk.bin[node]);
         }
-        let mut counted = [_mm256_setzero_si256(); 1 << (WALK_LEVELS - 1)];
-        let mut right = counted;
-        for slot in 0..Self::SLOTS {
-            counted[slot] = vector(&walk.counted[slot]);
-            right[slot] = vector(&walk.right[slot]);
+        let mut way = [_mm256_setzero_si256(); 1 << (WALK_LEVELS - 1)];
+        for (way, lanes) in way.iter_mut().zip(&walk.way[..Self::SLOTS]) {
+            *way = vector(lanes);
         }
-        WalkLanes { feature, bin, counted, right }
+        WalkLanes { feature, bin, way }
     }
 
     /// A row in all lanes.
@@ -332,40 +439,28 @@ impl<const LEVELS: usize> WalkLanes<LEVELS> {
             _mm256_cmpeq_epi8(_mm256_max_epu8(value, bin), bin)
         };
         let (feature, bin) = (&self.feature, &self.bin);
-        // Weights by the decisions before the last.
-        let mut of_parent = [weights; 1 << (WALK_LEVELS - 1)];
-        let mut last = left(feature[1], bin[1]);
+        // What is true is -1.
+        let mut way = left(feature[1], bin[1]);
         if LEVELS > 1 {
-            let first = last;
+            let first = way;
             let choose = |of: &[__m256i; 8], node: usize| _mm256_blendv_epi8(of[node + 1], of[node], first);
-            last = left(choose(feature, 2), choose(bin, 2));
-            of_parent[0] = _mm256_and_si256(first, weights);
-            of_parent[1] = _mm256_andnot_si256(first, weights);
+            let second = left(choose(feature, 2), choose(bin, 2));
+            way = _mm256_add_epi8(_mm256_add_epi8(way, way), second);
             if LEVELS > 2 {
-                let second = last;
                 let choose = |of: &[__m256i; 8]| {
                     let on_left = _mm256_blendv_epi8(of[6], of[4], first);
                     let on_right = _mm256_blendv_epi8(of[7], of[5], first);
                     _mm256_blendv_epi8(on_right, on_left, second)
                 };
-                last = left(choose(feature), choose(bin));
-                let [on_left, on_right, ..] = of_parent;
-                of_parent = [
-                    _mm256_and_si256(second, on_left),
-                    _mm256_andnot_si256(second, on_left),
-                    _mm256_and_si256(second, on_right),
-                    _mm256_andnot_si256(second, on_right),
-                ];
+                let third = left(choose(feature), choose(bin));
+                way = _mm256_add_epi8(_mm256_add_epi8(way, way), third);
             }
         }
-        std::array::from_fn(|slot| {
-            if slot >= Self::SLOTS {
-                return _mm256_setzero_si256();
-            }
-            // Rows on the left where the right child is counted, or on the right where the left one is, have equal bits.
-            let elsewhere = _mm256_cmpeq_epi8(last, self.right[slot]);
-            _mm256_and_si256(_mm256_andnot_si256(elsewhere, self.counted[slot]), of_parent[slot])
-        })
+        let mut of_slots = [_mm256_setzero_si256(); 1 << (WALK_LEVELS - 1)];
+        for (of_slot, counted) in of_slots.iter_mut().zip(&self.way[..Self::SLOTS]) {
+            *of_slot = _mm256_and_si256(_mm256_cmpeq_epi8(way, *counted), weights);
+        }
+        of_slots
     }
 }
 

@@ -1,13 +1,17 @@
-//! Kernels for AVX-512 F, BW, DQ and VL. What each computes is said in [`super`].
+//! Kernels for AVX-512 F, BW, DQ, VL, VBMI and VBMI2 (Ice Lake, Zen 4). What each computes is said in [`super`].
 
 use std::arch::x86_64::*;
 
+use super::seven::{BASE_BIT, ROW_BIT};
 use super::{
-    Bases, Bitmap, Cells, Descent, DrawKey, LaneKeys, Listed, Mux, Places, RUN, RUN_WORDS, SCORE_ROWS, SevenBy32,
-    TREES_A_HASH, Votes, WALK_LEVELS, Walk, operand, plain,
+    Active, Bases, Bitmap, Bitmaps, Complete, DRAWN_ROWS, Descent, DrawKey, Drawn, LaneKeys, Operand, Places, Planes,
+    Program, RUN, RUN_WORDS, SCORE_ROWS, Seven, TREES_A_HASH, Votes, WALK_LEVELS, Walk, plain,
 };
 use crate::forest::SKIPPED;
-use crate::forest::bagging::POISSON;
+use crate::forest::bagging::{M1, M2, POISSON, weight_of_draw};
+
+// On Zen 4 vectors of half the width store the same bytes in less time.
+pub(super) use super::avx2::lane_add;
 
 /// Wrappers that compile plain kernels with these instructions allowed.
 macro_rules! from_plain {
@@ -20,9 +24,8 @@ macro_rules! from_plain {
 }
 
 from_plain! {
-    fn greater(planes: &[u64], bin: u8, out: &mut [u64]);
     fn draws(key: DrawKey, first: u32, out: [&mut [u8]; TREES_A_HASH]);
-    fn add_7x32(listed: Listed<'_>, rows: &SevenBy32, from: usize, bases: &Bases, table: &mut [[u32; 224]]);
+    fn add_seven(drawn: &Drawn, rows: &Seven, from: usize, table: &mut [u16]) -> u32;
     fn descend(
         descent: &Descent,
         listed: &mut [u32],
@@ -31,67 +34,144 @@ from_plain! {
         stride: usize,
         slots: &mut [u32; RUN],
     ) -> usize;
-    fn lane_weights(keys: &LaneKeys, first: u32, out: &mut [u64]);
-    fn lane_places(rows: &[u8], stride: usize, bins: usize, places: usize, out: &mut Places);
-    fn lane_add(weights: &[u64], places: &Places, cells: &mut Cells);
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
-pub(super) fn run(program: &[Mux], tests: &[u64], stride: usize, registers: &mut [Bitmap]) {
-    for mux in program {
-        let select = operand(mux.select, tests, stride, registers).as_chunks::<8>().0;
-        let one = operand(mux.one, tests, stride, registers).as_chunks::<8>().0;
-        let zero = operand(mux.zero, tests, stride, registers).as_chunks::<8>().0;
-        let mixed = if mux.mixed { _mm512_set1_epi64(-1) } else { _mm512_setzero_si512() };
-        // All is read before anything is written: the register written may be one of those read.
-        let chosen: [__m512i; RUN_WORDS / 8] = std::array::from_fn(|k| {
-            // SAFETY: 64 bytes are read from 64, three times.
-            let load = |words: &[u64; 8]| unsafe { _mm512_loadu_si512(words.as_ptr().cast()) };
-            let select = load(&select[k]);
-            // Bits of the second where the first has ones, of the third elsewhere.
-            let chosen = _mm512_ternarylogic_epi64::<0xca>(select, load(&one[k]), load(&zero[k]));
-            _mm512_xor_si512(chosen, _mm512_and_si512(select, mixed))
-        });
-        for (out, chosen) in registers[mux.out as usize].as_chunks_mut::<8>().0.iter_mut().zip(chosen) {
-            // SAFETY: 64 bytes are written to 64.
-            unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), chosen) };
-        }
+pub(super) fn lane_places(rows: &[u8], stride: usize, bins: usize, places: usize, out: &mut Places) {
+    if stride != 8 {
+        return plain::lane_places(rows, stride, bins, places, out);
+    }
+    out.begin(rows.len(), stride, places);
+    let first: [u32; 16] = std::array::from_fn(|i| if i % 8 < 7 { (places * (i % 8)) as u32 } else { 0 });
+    // SAFETY: 64 bytes are read from 64.
+    let first = unsafe { _mm512_loadu_si512(first.as_ptr().cast()) };
+    let labels = _mm512_setr_epi32(7, 7, 7, 7, 7, 7, 7, 7, 15, 15, 15, 15, 15, 15, 15, 15);
+    let (bins, last) = (_mm512_set1_epi32(bins as i32), _mm512_set1_epi32(places as i32 - 1));
+    for (rows, numbers) in rows.as_chunks::<16>().0.iter().zip(out.numbers.as_chunks_mut::<16>().0) {
+        // SAFETY: 16 bytes are read from 16.
+        let bytes = _mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(rows.as_ptr().cast()) });
+        let of_label = _mm512_mullo_epi32(_mm512_permutexvar_epi32(labels, bytes), bins);
+        let place = _mm512_min_epu32(_mm512_add_epi32(bytes, of_label), last);
+        // SAFETY: 64 bytes are written to 64.
+        unsafe { _mm512_storeu_si512(numbers.as_mut_ptr().cast(), _mm512_add_epi32(place, first)) };
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
-pub(super) fn planes(rows: &[u8], stride: usize, wanted: &[u8], depth: usize, planes: &mut [u64], valid: &mut [u64]) {
-    let words = valid.len();
-    let features = stride - 1;
+pub(super) fn run(program: &Program, tests: &[u64], stride: usize, registers: &mut [Bitmap]) {
+    let complete = program.complete.as_ref();
+    match complete.map(|complete| (complete, complete.bits.len())) {
+        Some((complete, 1)) => run_of::<1, 2>(complete, tests, stride, registers),
+        Some((complete, 2)) => run_of::<2, 4>(complete, tests, stride, registers),
+        Some((complete, 3)) => run_of::<3, 8>(complete, tests, stride, registers),
+        Some((complete, 4)) => run_of::<4, 16>(complete, tests, stride, registers),
+        Some((complete, 5)) => run_of::<5, 32>(complete, tests, stride, registers),
+        Some((complete, 6)) => run_of::<6, 64>(complete, tests, stride, registers),
+        _ => plain::run(program, tests, stride, registers),
+    }
+}
+
+/// For trees of `LEVELS` levels and `ENDS` ends.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
+fn run_of<const LEVELS: usize, const ENDS: usize>(
+    complete: &Complete,
+    tests: &[u64],
+    stride: usize,
+    registers: &mut [Bitmap],
+) {
+    const NONE: &Bitmap = &[0; RUN_WORDS];
+    let bitmap = |of: &Operand| {
+        if of.register { NONE } else { tests[of.index as usize * stride..].first_chunk().expect("a run of each test") }
+    };
+    let operands: &[Operand; ENDS] = complete.nodes.first_chunk().expect("a node for each number");
+    let nodes: [&Bitmap; ENDS] = operands.each_ref().map(bitmap);
+    let ends: Option<&[Operand; ENDS]> = complete.ends.first_chunk().filter(|_| complete.active.written() > 0);
+    let ends = ends.map(|ends| ends.each_ref().map(|end| (bitmap(end), end.flip)));
+    for vector in 0..RUN_WORDS / 8 {
+        // SAFETY: 64 bytes are read from 64.
+        let load = |at: &Bitmap| unsafe { _mm512_loadu_si512(at.as_chunks::<8>().0[vector].as_ptr().cast()) };
+        let mut write = |register: u32, rows: __m512i| {
+            if register > 0 {
+                let at: &mut [u64; 8] = &mut registers[register as usize].as_chunks_mut().0[vector];
+                // SAFETY: 64 bytes are written to 64.
+                unsafe { _mm512_storeu_si512(at.as_mut_ptr().cast(), rows) };
+            }
+        };
+        let of_level = |level: usize| move |place: usize| load(nodes[(1 << level) + place]);
+        let mut decisions = [_mm512_setzero_si512(); Complete::MOST_LEVELS];
+        decisions[0] = load(nodes[1]);
+        if LEVELS > 1 {
+            decisions[1] = choose::<1>(of_level(1), &decisions);
+        }
+        if LEVELS > 2 {
+            decisions[2] = choose::<2>(of_level(2), &decisions);
+        }
+        if LEVELS > 3 {
+            decisions[3] = choose::<3>(of_level(3), &decisions);
+        }
+        if LEVELS > 4 {
+            decisions[4] = choose::<4>(of_level(4), &decisions);
+        }
+        if LEVELS > 5 {
+            decisions[5] = choose::<5>(of_level(5), &decisions);
+        }
+        complete.bits.iter().zip(decisions).for_each(|(&register, decision)| write(register, decision));
+        if let Some(ends) = &ends {
+            let end = |end: usize| _mm512_xor_si512(load(ends[end].0), _mm512_set1_epi64(ends[end].1 as i64));
+            let flip = _mm512_set1_epi64(complete.active.flip as i64);
+            write(complete.active.written(), _mm512_xor_si512(flip, choose::<LEVELS>(end, &decisions)));
+        }
+    }
+}
+
+/// Of the rows at each node of a level those which the decisions above lead there.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
+fn choose<const LEVEL: usize>(at: impl Fn(usize) -> __m512i, decisions: &[__m512i; Complete::MOST_LEVELS]) -> __m512i {
+    // Bits of the second where the first has ones, of the third elsewhere.
+    let either = |right, one, zero| _mm512_ternarylogic_epi64::<0xca>(right, one, zero);
+    let mut rows = [_mm512_setzero_si512(); 1 << (Complete::MOST_LEVELS - 1)];
+    for (pair, rows) in rows.iter_mut().enumerate().take(1 << (LEVEL - 1)) {
+        *rows = either(decisions[LEVEL - 1], at(2 * pair + 1), at(2 * pair));
+    }
+    for above in (0..LEVEL - 1).rev() {
+        for pair in 0..1 << above {
+            rows[pair] = either(decisions[above], rows[2 * pair + 1], rows[2 * pair]);
+        }
+    }
+    rows[0]
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) fn tests(rows: &[u8], stride: usize, tests: &[(u8, u8)], planes: &mut Planes, mut out: Bitmaps<'_>) {
+    fill_planes(rows, stride, planes, out.valid);
+    plain::compare(tests, planes, &mut out);
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
+fn fill_planes(rows: &[u8], stride: usize, out: &mut Planes, valid: &mut [u64]) {
+    let Planes { features: wanted, depth, pitch, planes } = out;
+    let (depth, pitch) = (*depth, *pitch);
     for (w, valid) in valid.iter_mut().enumerate() {
         let from = (w * 64 * stride).min(rows.len());
         let rows = &rows[from..((w + 1) * 64 * stride).min(rows.len())];
-        if stride == 8 && rows.len() == 512 {
-            let columns = transpose(rows.try_into().expect("512 bytes"));
-            for (k, &f) in wanted.iter().enumerate() {
-                for p in 0..depth {
-                    planes[(k * depth + p) * words + w] =
-                        _mm512_test_epi8_mask(columns[usize::from(f)], _mm512_set1_epi8((1u8 << p) as i8));
-                }
+        let columns: Option<[__m512i; 8]> =
+            if stride == 8 { rows.as_chunks().0.first().map(|rows| transpose(rows)) } else { None };
+        let column = |of: usize| match columns {
+            Some(columns) => columns[of],
+            None => {
+                let mut column = [SKIPPED; 64];
+                column.iter_mut().zip(rows.chunks_exact(stride)).for_each(|(x, row)| *x = row[of]);
+                bytes(&column)
             }
-            *valid = _mm512_cmpneq_epi8_mask(columns[7], _mm512_set1_epi8(SKIPPED as i8));
-            continue;
-        }
-        let mut column = [0u8; 64];
-        for (k, &f) in wanted.iter().enumerate() {
-            for (x, row) in column.iter_mut().zip(rows.chunks_exact(stride)) {
-                *x = row[usize::from(f)];
-            }
-            let bytes = bytes(&column);
+        };
+        for (k, &feature) in wanted.iter().enumerate() {
+            let column = column(usize::from(feature));
             for p in 0..depth {
-                planes[(k * depth + p) * words + w] = _mm512_test_epi8_mask(bytes, _mm512_set1_epi8((1u8 << p) as i8));
+                planes[(k * depth + p) * pitch + w] = _mm512_test_epi8_mask(column, _mm512_set1_epi8((1u8 << p) as i8));
             }
         }
-        column.fill(SKIPPED);
-        for (x, row) in column.iter_mut().zip(rows.chunks_exact(stride)) {
-            *x = row[features];
-        }
-        *valid = _mm512_cmpneq_epi8_mask(bytes(&column), _mm512_set1_epi8(SKIPPED as i8));
+        *valid = _mm512_cmpneq_epi8_mask(column(stride - 1), _mm512_set1_epi8(SKIPPED as i8));
     }
 }
 
@@ -161,7 +241,7 @@ fn transpose(rows: &[u8; 512]) -> [__m512i; 8] {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
 pub(super) fn select(
     draws: &[u8; RUN],
-    active: &[u64; RUN_WORDS],
+    active: Active<'_>,
     path: &[&Bitmap],
     places: &mut [u8; RUN],
     listed: &mut [u32; RUN + 16],
@@ -170,7 +250,7 @@ pub(super) fn select(
     let numbers = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     let mut n = 0;
     let chunks = draws.as_chunks::<64>().0.iter().zip(places.as_chunks_mut::<64>().0);
-    for (w, (&active, (draws, places))) in active.iter().zip(chunks).enumerate() {
+    for (w, (active, (draws, places))) in active.words().zip(chunks).enumerate() {
         if active == 0 {
             continue;
         }
@@ -190,6 +270,95 @@ pub(super) fn select(
         unsafe { _mm512_storeu_si512(places.as_mut_ptr().cast(), place) };
     }
     n
+}
+
+/// The weight of each draw.
+static WEIGHTS: [[u8; 64]; 4] = {
+    let mut weights = [[0; 64]; 4];
+    let mut draw = 0;
+    while draw < 256 {
+        weights[draw / 64][draw % 64] = weight_of_draw(draw as u8) as u8;
+        draw += 1;
+    }
+    weights
+};
+
+/// The weights of draws.
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+fn weights(draws: __m512i) -> __m512i {
+    let [lower, upper] = [[&WEIGHTS[0], &WEIGHTS[1]], [&WEIGHTS[2], &WEIGHTS[3]]]
+        .map(|[a, b]| _mm512_permutex2var_epi8(bytes(a), draws, bytes(b)));
+    _mm512_mask_blend_epi8(_mm512_movepi8_mask(draws), lower, upper)
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) fn lane_weights(keys: &LaneKeys, first: u32, out: &mut [u64]) {
+    let (m1, m2) = (_mm512_set1_epi32(M1 as i32), _mm512_set1_epi32(M2 as i32));
+    let (row, a, b) = (keys.row.as_chunks::<16>().0, keys.a.as_chunks::<16>().0, keys.b.as_chunks::<16>().0);
+    let mut first = _mm512_set1_epi32(first as i32);
+    for out in out.chunks_exact_mut(DRAWN_ROWS * keys.words()) {
+        for (out, ((row, a), b)) in out.as_chunks_mut::<8>().0.iter_mut().zip(row.iter().zip(a).zip(b)) {
+            // SAFETY: 64 bytes are read from 64.
+            let load = |x: &[u32; 16]| unsafe { _mm512_loadu_si512(x.as_ptr().cast()) };
+            // As in [`DrawKey::draws`].
+            let x = _mm512_mullo_epi32(_mm512_xor_si512(_mm512_add_epi32(first, load(row)), load(a)), m1);
+            let x = _mm512_xor_si512(x, _mm512_srli_epi32::<15>(x));
+            let x = _mm512_mullo_epi32(_mm512_xor_si512(x, load(b)), m2);
+            let draws = _mm512_xor_si512(x, _mm512_srli_epi32::<16>(x));
+            // SAFETY: 64 bytes are written to 64.
+            unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), weights(draws)) };
+        }
+        first = _mm512_add_epi32(first, _mm512_set1_epi32(DRAWN_ROWS as i32));
+    }
+}
+
+/// Levels of paths that fit in a byte beside a weight, and whose bases fit in two vectors.
+const SHORT_PATH: usize = 5;
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) fn select_seven(draws: &[u8; RUN], active: Active<'_>, path: &[&Bitmap], bases: &Bases, out: &mut Drawn) {
+    if path.len() > SHORT_PATH {
+        return plain::select_seven(draws, active, path, bases, out);
+    }
+    out.begin(bases);
+    let rows = bytes(&std::array::from_fn(|row| row as u8));
+    // SAFETY: 64 bytes are read from twice as many.
+    let [low, high] = unsafe {
+        let at: *const u32 = bases.bases.as_ptr();
+        [_mm512_loadu_si512(at.cast()), _mm512_loadu_si512(at.add(16).cast())].map(|x| _mm512_slli_epi32::<BASE_BIT>(x))
+    };
+    let weight = _mm512_set1_epi32((1 << ROW_BIT) - 1);
+    let mut n = 0;
+    for (w, (active, draws)) in active.words().zip(draws.as_chunks::<64>().0).enumerate() {
+        // Path and weight in a byte.
+        let mut both = weights(bytes(draws));
+        let rest = active & _mm512_test_epi8_mask(both, both);
+        if rest == 0 {
+            continue;
+        }
+        for (j, bitmap) in path.iter().enumerate() {
+            both = set_bits(both, bitmap[w], 1 << (ROW_BIT as usize + j));
+        }
+        let mut both = _mm512_maskz_compress_epi8(rest, both);
+        let mut rows = _mm512_maskz_compress_epi8(rest, rows);
+        let base = _mm512_set1_epi32((64 * w as i32) << ROW_BIT);
+        let end = n + rest.count_ones() as usize;
+        while n < end {
+            let x = _mm512_cvtepu8_epi32(_mm512_castsi512_si128(both));
+            let row = _mm512_cvtepu8_epi32(_mm512_castsi512_si128(rows));
+            let row = _mm512_add_epi32(base, _mm512_slli_epi32::<ROW_BIT>(row));
+            let begin = _mm512_permutex2var_epi32(low, _mm512_srli_epi32::<ROW_BIT>(x), high);
+            let entries = _mm512_or_si512(_mm512_or_si512(begin, row), _mm512_and_si512(x, weight));
+            let at: &mut [u32; 16] = out.entries[n..].first_chunk_mut().expect("room for a vector more");
+            // SAFETY: 64 bytes are written to 64.
+            unsafe { _mm512_storeu_si512(at.as_mut_ptr().cast(), entries) };
+            both = _mm512_shuffle_i64x2::<0b11_11_10_01>(both, both);
+            rows = _mm512_shuffle_i64x2::<0b11_11_10_01>(rows, rows);
+            n += 16;
+        }
+        n = end;
+    }
+    out.len = n;
 }
 
 /// Sets `bit` in the bytes of `x` chosen by `mask`.
@@ -218,39 +387,45 @@ fn slot_weights_of<const LEVELS: usize>(walk: &Walk, rows: &[[u8; 8]], weights: 
     assert!(words <= 8, "more lanes than a vector has");
     let lanes = 0xff >> (8 - words);
     let slots = 1 << (LEVELS - 1);
-    let counted: [u64; 1 << (WALK_LEVELS - 1)] = walk.counted.map(|lanes| _mm512_movepi8_mask(bytes(&lanes)));
-    let right: [u64; 1 << (WALK_LEVELS - 1)] = walk.right.map(|lanes| _mm512_movepi8_mask(bytes(&lanes)));
-    let of_rows = weights.chunks_exact(words).zip(out.chunks_exact_mut(words * slots));
-    for (row, (weights, out)) in rows.iter().zip(of_rows) {
+    let [feature, bin] = [&walk.feature, &walk.bin].map(|of_nodes| of_nodes.each_ref().map(|lanes| bytes(lanes)));
+    let way = walk.way.each_ref().map(|lanes| bytes(lanes));
+    // The way that is left everywhere, and what going right at a level adds.
+    let left = _mm512_set1_epi8(1 - (1 << LEVELS));
+    let adds: [__m512i; LEVELS] = std::array::from_fn(|level| _mm512_set1_epi8(1 << (LEVELS - 1 - level)));
+    let mut at = 0;
+    for (row, weights) in rows.iter().zip(weights.chunks_exact(words)) {
         let row = _mm512_set1_epi64(i64::from_le_bytes(*row));
         let mut decisions = [0u64; LEVELS];
+        let mut taken = left;
         for level in 0..LEVELS {
             let nodes = 1 << level;
-            let mut feature = [_mm512_setzero_si512(); 1 << (WALK_LEVELS - 1)];
-            let mut bin = feature;
-            for node in 0..nodes {
-                feature[node] = bytes(&walk.feature[nodes + node]);
-                bin[node] = bytes(&walk.bin[nodes + node]);
-            }
             // Each lane takes its own of the level's nodes: they are halved by one decision after the other, the last first.
-            for (above, &mask) in decisions[..level].iter().enumerate().rev() {
-                for node in 0..1 << above {
-                    feature[node] = _mm512_mask_blend_epi8(mask, feature[2 * node], feature[2 * node + 1]);
-                    bin[node] = _mm512_mask_blend_epi8(mask, bin[2 * node], bin[2 * node + 1]);
+            let mut of_lanes = [[_mm512_setzero_si512(); 1 << (WALK_LEVELS - 1)]; 2];
+            for (of_lanes, of_nodes) in of_lanes.iter_mut().zip([&feature, &bin]) {
+                of_lanes[..nodes].copy_from_slice(&of_nodes[nodes..2 * nodes]);
+                for (above, &mask) in decisions[..level].iter().enumerate().rev() {
+                    for node in 0..1 << above {
+                        of_lanes[node] = _mm512_mask_blend_epi8(mask, of_lanes[2 * node], of_lanes[2 * node + 1]);
+                    }
                 }
             }
-            decisions[level] = _mm512_cmpgt_epu8_mask(_mm512_shuffle_epi8(row, feature[0]), bin[0]);
+            decisions[level] = _mm512_cmpgt_epu8_mask(_mm512_shuffle_epi8(row, of_lanes[0][0]), of_lanes[1][0]);
+            taken = _mm512_mask_add_epi8(taken, decisions[level], taken, adds[level]);
         }
         // SAFETY: the mask takes in `words` words, as many as are there.
         let weights = unsafe { _mm512_maskz_loadu_epi64(lanes, weights.as_ptr().cast()) };
-        for (slot, out) in out.chunks_exact_mut(words).enumerate() {
-            let mut mask = counted[slot] & !(right[slot] ^ decisions[LEVELS - 1]);
-            for (level, &decision) in decisions[..LEVELS - 1].iter().enumerate() {
-                let right = slot >> (LEVELS - 2 - level) & 1 == 1;
-                mask &= if right { decision } else { !decision };
+        for way in &way[..slots] {
+            let counted = _mm512_maskz_mov_epi8(_mm512_cmpeq_epi8_mask(taken, *way), weights);
+            match out[at..].first_chunk_mut::<8>() {
+                // What is too much is overwritten by the next.
+                // SAFETY: 64 bytes are written to 64.
+                Some(out) => unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), counted) },
+                // SAFETY: the mask takes in `words` words, as many as are there.
+                None => unsafe {
+                    _mm512_mask_storeu_epi64(out[at..at + words].as_mut_ptr().cast(), lanes, counted);
+                },
             }
-            // SAFETY: as above.
-            unsafe { _mm512_mask_storeu_epi64(out.as_mut_ptr().cast(), lanes, _mm512_maskz_mov_epi8(mask, weights)) };
+            at += words;
         }
     }
 }

@@ -81,10 +81,9 @@ pub(in crate::forest) struct Walk {
     pub(super) feature: [[u8; 64]; NODES],
     /// Rows above this bin go right.
     pub(super) bin: [[u8; 64]; NODES],
-    /// For each node of the last decided level, from 0, ones in the lanes in which a child of it is counted.
-    pub(super) counted: [[u8; 64]; NODES / 2],
-    /// And ones where that is the right child.
-    pub(super) right: [[u8; 64]; NODES / 2],
+    /// For each node of the last decided level, from 0, the way to the child of it that is counted in each lane: its decisions
+    /// are the digits of a number, the root's the highest, 0 for right and -1 for left. [`NO_WAY`] if none is counted.
+    pub(super) way: [[u8; 64]; NODES / 2],
     /// A row's decisions in a lane's nodes are the bits of a byte, of bit n by node n + 1: for each feature and value, as
     /// many as a byte has, the bits that it sets in each lane.
     pub(super) bits: Aligned<u64>,
@@ -93,6 +92,9 @@ pub(in crate::forest) struct Walk {
     /// And what they must be.
     pub(super) want: Aligned<u64>,
 }
+
+/// No row's way.
+const NO_WAY: u8 = 1;
 
 /// Values of a byte.
 pub(super) const VALUES: usize = 256;
@@ -110,8 +112,7 @@ impl Walk {
             levels,
             feature: [[0; 64]; NODES],
             bin: [[0; 64]; NODES],
-            counted: [[0; 64]; NODES / 2],
-            right: [[0; 64]; NODES / 2],
+            way: [[NO_WAY; 64]; NODES / 2],
             bits: Aligned::zeros(features * VALUES * words),
             care: Aligned::zeros(slots * words),
             want,
@@ -136,8 +137,8 @@ impl Walk {
     /// In `lane`, node `number`, a child of a node of the last decided level, is counted.
     pub(in crate::forest) fn count(&mut self, lane: usize, number: u32) {
         let slot = (number / 2) as usize - self.slots();
-        self.counted[slot][lane] = u8::MAX;
-        self.right[slot][lane] = if number % 2 == 1 { u8::MAX } else { 0 };
+        // The last of the deepest nodes is right of all others.
+        self.way[slot][lane] = (number as u8).wrapping_sub((2 << self.levels) - 1);
         let (mut care, mut want) = (0, 0);
         let mut node = number;
         while node > 1 {
@@ -179,8 +180,8 @@ impl Places {
 }
 
 /// Rows that may be added to a place whose bytes are all at most `most`.
-const fn room(most: u8) -> u64 {
-    (u8::MAX - most) as u64 / MAX_WEIGHT as u64
+pub(super) const fn room(most: u8) -> u8 {
+    (u8::MAX - most) / MAX_WEIGHT as u8
 }
 
 /// Counters of all slots and lanes: bytes, moved to 32 bits before they run over. For each feature there is a place for each
@@ -192,9 +193,11 @@ pub(in crate::forest) struct Cells {
     slots: usize,
     /// Places of a feature.
     places: usize,
-    /// For each place the words of each slot, and at the end of the last cache line the rows that may still be added before
-    /// a byte could run over.
+    /// For each place the words of each slot.
     narrow: Aligned<u64>,
+    /// For each place the rows that may still be added before a byte could run over: for kernels that do not look at the
+    /// bytes.
+    left: Vec<u8>,
     /// For each place the lanes of each slot.
     wide: Vec<u32>,
 }
@@ -209,14 +212,14 @@ impl Cells {
     /// Zeros, of `counters` classes × bins for each feature.
     pub(in crate::forest) fn new(features: usize, counters: usize, slots: usize, words: usize) -> Self {
         let places = features * (counters + 1);
-        let mut narrow = Aligned::zeros(places * Self::stride(slots * words));
-        narrow.chunks_exact_mut(Self::stride(slots * words)).for_each(empty);
-        Cells { words, slots, places: counters + 1, narrow, wide: vec![0; places * slots * words * 8] }
+        let narrow = Aligned::zeros(places * Self::stride(slots * words));
+        let (left, wide) = (vec![room(0); places], vec![0; places * slots * words * 8]);
+        Cells { words, slots, places: counters + 1, narrow, left, wide }
     }
 
-    /// Words of a place, of whole cache lines.
+    /// Words of a place, of whole half cache lines.
     fn stride(words: usize) -> usize {
-        (words + 1).next_multiple_of(8)
+        words.next_multiple_of(4)
     }
 
     /// Words that are added for a row and place.
@@ -224,11 +227,11 @@ impl Cells {
         self.slots * self.words
     }
 
-    /// Places, and their 32-bit counters.
+    /// Places, and of each the rows that may still be added and the 32-bit counters.
     #[inline(always)]
-    pub(super) fn by_place<const STRIDE: usize>(&mut self) -> (&mut [[u64; STRIDE]], &mut [u32]) {
+    pub(super) fn by_place<const STRIDE: usize>(&mut self) -> (&mut [[u64; STRIDE]], &mut [u8], &mut [u32]) {
         assert!(STRIDE == Self::stride(self.row_words()), "places of another size");
-        (self.narrow.as_chunks_mut().0, &mut self.wide)
+        (self.narrow.as_chunks_mut().0, &mut self.left, &mut self.wide)
     }
 
     /// Moves all to 32 bits.
@@ -236,6 +239,7 @@ impl Cells {
         let words = self.row_words();
         let places = self.narrow.chunks_exact_mut(Self::stride(words));
         places.zip(self.wide.chunks_exact_mut(8 * words)).for_each(|(place, wide)| widen(place, wide));
+        self.left.fill(room(0));
     }
 
     /// Counts of a settled lane's slot at a feature's places, from place `first` on.
@@ -257,34 +261,11 @@ impl Cells {
     }
 }
 
-fn empty(place: &mut [u64]) {
-    place.fill(0);
-    place[place.len() - 1] = room(0);
-}
-
-fn widen(place: &mut [u64], wide: &mut [u32]) {
-    for (wide, lanes) in wide.as_chunks_mut::<8>().0.iter_mut().zip(&*place) {
+/// Moves the bytes of a place to 32 bits.
+#[inline(always)]
+pub(super) fn widen(place: &mut [u64], wide: &mut [u32]) {
+    for (wide, lanes) in wide.as_chunks_mut::<8>().0.iter_mut().zip(place) {
         wide.iter_mut().zip(lanes.to_ne_bytes()).for_each(|(wide, narrow)| *wide += u32::from(narrow));
-    }
-    empty(place);
-}
-
-/// Makes room at place `number`, where nothing is left.
-#[cold]
-#[inline(never)]
-pub(super) fn make_room(place: &mut [u64], words: usize, number: usize, wide: &mut [u32]) {
-    const EACH: u64 = u64::MAX / u8::MAX as u64;
-    const QUARTER: u8 = 0x3f;
-    const HALF: u8 = 0x7f;
-    let (lanes, left) = place.split_at_mut(words);
-    let any = lanes.iter().fold(0, |any, lanes| any | lanes);
-    let left = left.last_mut().expect("one word more");
-    // Few of the rows that were added to a place count in the same lane and slot: mostly there is room left.
-    if any & !(QUARTER as u64 * EACH) == 0 {
-        *left = room(QUARTER);
-    } else if any & !(HALF as u64 * EACH) == 0 {
-        *left = room(HALF);
-    } else {
-        widen(place, &mut wide[number * 8 * words..(number + 1) * 8 * words]);
+        *lanes = 0;
     }
 }

@@ -7,8 +7,8 @@
 //!
 //! `unsafe` appears for three reasons only: calling a function compiled for instructions which [`InstructionSet`] vouches
 //! for (its values beyond `Portable` come from detection alone); vector loads and stores, whose bounds are those of
-//! fixed-size arrays or are asserted; and, in the two loops that add to counters, indices for which types vouch whose fields
-//! only this module sees: [`Places`], [`SevenBy32`], [`Bases`].
+//! fixed-size arrays or are asserted; and, in the loops that add to counters, indices for which types vouch whose fields
+//! only this module sees: [`Places`], [`Seven`], [`Bases`], [`Drawn`].
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -28,7 +28,7 @@ mod seven;
 pub(super) use aligned::Aligned;
 pub(super) use descent::{Descent, NO_SLOT};
 pub(super) use lanes::{Cells, DRAWN_ROWS, LANE_WORDS, LANES, LaneKeys, Places, WALK_LEVELS, Walk, in_lane};
-pub(super) use seven::{Bases, Listed, SevenBy32};
+pub(super) use seven::{Bases, Drawn, Seven};
 
 /// Which instructions the kernels use. All give the same counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,7 +72,8 @@ impl InstructionSet {
             }
             if has!("avx2") && has!("bmi1") && has!("bmi2") && has!("popcnt") && has!("lzcnt") {
                 sets.push(InstructionSet(Level::Avx2));
-                if has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") {
+                let vectors = has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
+                if vectors && has!("avx512vbmi") && has!("avx512vbmi2") {
                     sets.push(InstructionSet(Level::Avx512));
                 }
             }
@@ -109,6 +110,22 @@ pub(super) const RUN_WORDS: usize = RUN / 64;
 /// A bitmap of [`RUN`] rows.
 pub(super) type Bitmap = [u64; RUN_WORDS];
 
+/// Rows of a run: those of `reached`, or of its complement if `flip` is all ones, that are `among` others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Active<'a> {
+    pub(super) reached: &'a Bitmap,
+    pub(super) flip: u64,
+    pub(super) among: &'a Bitmap,
+}
+
+impl Active<'_> {
+    /// The rows, a word at a time.
+    #[inline(always)]
+    fn words(self) -> impl Iterator<Item = u64> {
+        self.reached.iter().zip(self.among).map(move |(reached, among)| (reached ^ self.flip) & among)
+    }
+}
+
 /// What an instruction of a path program reads. Register 0 holds no row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Operand {
@@ -117,6 +134,13 @@ pub(super) struct Operand {
     pub(super) index: u32,
     /// All ones if its complement is meant: for who uses it, programs do not look.
     pub(super) flip: u64,
+}
+
+impl Operand {
+    /// The register that a program writes for it, or 0.
+    pub(super) fn written(&self) -> u32 {
+        if self.register { self.index } else { 0 }
+    }
 }
 
 /// Takes bits of `one` where `select` has ones and of `zero` elsewhere, and then, if they are `mixed`, the complement where
@@ -131,6 +155,32 @@ pub(super) struct Mux {
     pub(super) mixed: bool,
 }
 
+/// The way of many rows through the upper levels of a tree, in two forms of which a kernel takes one.
+#[derive(Debug)]
+pub(super) struct Program {
+    /// One instruction after the other, which leave their results in registers.
+    pub(super) muxes: Vec<Mux>,
+    pub(super) complete: Option<Complete>,
+}
+
+/// The same as a complete tree, whose levels can be decided in a vector's registers one after the other.
+#[derive(Debug)]
+pub(super) struct Complete {
+    /// The test of each node by its number, the root's being 1; no row where there is none.
+    pub(super) nodes: Vec<Operand>,
+    /// The register for the decision at each level, or 0 if it is not asked for.
+    pub(super) bits: Vec<u32>,
+    /// Which rows are active at each of the ends, the leftmost first; there are as many as nodes if it is asked for.
+    pub(super) ends: Vec<Operand>,
+    /// Where they are asked for, in a register or as they are.
+    pub(super) active: Operand,
+}
+
+impl Complete {
+    /// Most levels.
+    pub(super) const MOST_LEVELS: usize = 6;
+}
+
 /// The bitmap that an operand reads, before its flip. `tests` begins at the run, `stride` words a test.
 #[inline(always)]
 pub(super) fn operand<'a>(operand: Operand, tests: &'a [u64], stride: usize, registers: &'a [Bitmap]) -> &'a Bitmap {
@@ -139,6 +189,40 @@ pub(super) fn operand<'a>(operand: Operand, tests: &'a [u64], stride: usize, reg
         &registers[index]
     } else {
         tests[index * stride..][..RUN_WORDS].try_into().expect("a slice of RUN_WORDS words")
+    }
+}
+
+/// Bitmaps of rows: row i is bit i % 64 of word i / 64.
+#[derive(Debug)]
+pub(super) struct Bitmaps<'a> {
+    /// One of each test, `pitch` words a test.
+    pub(super) tests: &'a mut [u64],
+    pub(super) pitch: usize,
+    /// One of the rows that are there and not skipped.
+    pub(super) valid: &'a mut [u64],
+}
+
+/// Memory for [`tests`], and what is known before it sees rows.
+#[derive(Debug, Default)]
+pub(super) struct Planes {
+    /// Features of the tests, ascending.
+    features: Vec<u8>,
+    /// Bits of a bin.
+    depth: usize,
+    /// Words of a plane.
+    pitch: usize,
+    /// The bits of each feature's bins, the lowest first: bitmaps like those of the tests.
+    planes: Aligned<u64>,
+}
+
+impl Planes {
+    /// For such `tests`, on bins of `depth` bits, into bitmaps of `pitch` words.
+    pub(super) fn begin(&mut self, tests: &[(u8, u8)], depth: usize, pitch: usize) {
+        self.features.clear();
+        self.features.extend(tests.iter().map(|&(feature, _)| feature));
+        self.features.dedup();
+        (self.depth, self.pitch) = (depth, pitch);
+        self.planes.resize(self.features.len() * depth * pitch);
     }
 }
 
@@ -185,16 +269,13 @@ macro_rules! kernels {
 }
 
 kernels! {
-    /// Bit planes of the `wanted` features of `rows`: bit p of feature `wanted[k]` of row i is bit i % 64 of
-    /// `planes[(k × depth + p) × words + i / 64]`, and rows that are there and not skipped have a bit in `valid`, which
-    /// has `words` words.
-    fn planes(rows: &[u8], stride: usize, wanted: &[u8], depth: usize, planes: &mut [u64], valid: &mut [u64]);
+    /// Which of `rows` each of `tests`, (feature, bin) in ascending order, sends right, and which rows are there and not
+    /// skipped.
+    fn tests(rows: &[u8], stride: usize, tests: &[(u8, u8)], planes: &mut Planes, out: Bitmaps<'_>);
 
-    /// Rows whose number in the `planes` of one feature (lowest plane first, `out.len()` words each) exceeds `bin`.
-    fn greater(planes: &[u64], bin: u8, out: &mut [u64]);
-
-    /// Runs `program` on [`RUN`] rows. `tests` begins at the run's first word, with `stride` words a test.
-    fn run(program: &[Mux], tests: &[u64], stride: usize, registers: &mut [Bitmap]);
+    /// Runs `program` on [`RUN`] rows: fills at least the registers that [`Complete`] names. `tests` begins at the run's first
+    /// word, with `stride` words a test.
+    fn run(program: &Program, tests: &[u64], stride: usize, registers: &mut [Bitmap]);
 
     /// The draws of four trees for the rows `first`, `first` + 1, …
     fn draws(key: DrawKey, first: u32, out: [&mut [u8]; TREES_A_HASH]);
@@ -203,15 +284,24 @@ kernels! {
     /// their `places`: where their paths lead, a bit from each of the at most 7 bitmaps `path`. Returns how many.
     fn select(
         draws: &[u8; RUN],
-        active: &[u64; RUN_WORDS],
+        active: Active<'_>,
         path: &[&Bitmap],
         places: &mut [u8; RUN],
         listed: &mut [u32; RUN + 16],
     ) -> usize;
 
-    /// Adds the weights of the listed rows of the run that begins at row `from` of `rows`: `table` has
-    /// 7 × 32 counters for each slot and class.
-    fn add_7x32(listed: Listed<'_>, rows: &SevenBy32, from: usize, bases: &Bases, table: &mut [[u32; 224]]);
+    /// The same where counters are those of [`Seven`] rows: `bases` gives the end of each path.
+    fn select_seven(
+        draws: &[u8; RUN],
+        active: Active<'_>,
+        path: &[&Bitmap],
+        bases: &Bases,
+        out: &mut Drawn,
+    );
+
+    /// Adds the weights of `drawn` rows of the run that begins at row `from` of `rows`: `table` has counters for each slot,
+    /// class, feature and bin. Returns the sum of the weights.
+    fn add_seven(drawn: &Drawn, rows: &Seven, from: usize, table: &mut [u16]) -> u32;
 
     /// Leads the `listed` rows of a run (see [`select`]), whose `rows` have `stride` bytes, to their slots. Those that
     /// have one are kept in the list, their slots in `slots`. Returns how many.

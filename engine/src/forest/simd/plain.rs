@@ -1,24 +1,31 @@
 //! The kernels in plain Rust: what the others are proved against, and what they are compiled from. What each computes
 //! is said in [`super`].
 
-use super::lanes::{VALUES, make_room};
+use super::lanes::{VALUES, room, widen};
+use super::seven::{BASE_BIT, ROW_BIT};
 use super::{
-    Bases, Bitmap, Cells, DRAWN_ROWS, Descent, LaneKeys, Listed, Mux, NO_SLOT, Places, RUN, RUN_WORDS, SCORE_ROWS,
-    SevenBy32, Votes, Walk, operand,
+    Active, Bases, Bitmap, Bitmaps, Cells, DRAWN_ROWS, Descent, Drawn, LaneKeys, Mux, NO_SLOT, Places, Planes, Program,
+    RUN, RUN_WORDS, SCORE_ROWS, Seven, Votes, Walk, operand,
 };
 use crate::forest::SKIPPED;
 use crate::forest::bagging::{DrawKey, POISSON, TREES_A_HASH, weight_of_draw};
 
 #[inline(always)]
-pub(in crate::forest) fn planes(
+pub(in crate::forest) fn tests(
     rows: &[u8],
     stride: usize,
-    wanted: &[u8],
-    depth: usize,
-    planes: &mut [u64],
-    valid: &mut [u64],
+    tests: &[(u8, u8)],
+    planes: &mut Planes,
+    mut out: Bitmaps<'_>,
 ) {
-    let words = valid.len();
+    fill_planes(rows, stride, planes, out.valid);
+    compare(tests, planes, &mut out);
+}
+
+#[inline(always)]
+fn fill_planes(rows: &[u8], stride: usize, out: &mut Planes, valid: &mut [u64]) {
+    let Planes { features: wanted, depth, pitch, planes } = out;
+    let (depth, pitch) = (*depth, *pitch);
     let features = stride - 1;
     for (w, valid) in valid.iter_mut().enumerate() {
         let from = (w * 64 * stride).min(rows.len());
@@ -29,7 +36,7 @@ pub(in crate::forest) fn planes(
                 *x = row[usize::from(f)];
             }
             for p in 0..depth {
-                planes[(k * depth + p) * words + w] = plane_of(&column, p);
+                planes[(k * depth + p) * pitch + w] = plane_of(&column, p);
             }
         }
         column.fill(SKIPPED);
@@ -53,7 +60,7 @@ fn plane_of(column: &[u8; 64], p: usize) -> u64 {
     plane
 }
 
-const ONES: u64 = 0x0101_0101_0101_0101;
+pub(super) const ONES: u64 = 0x0101_0101_0101_0101;
 
 /// The lowest bit of each byte.
 #[inline(always)]
@@ -62,23 +69,30 @@ fn lowest_bits(bytes: u64) -> u64 {
     (bytes & ONES).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
+/// Compares bins by their planes.
 #[inline(always)]
-pub(in crate::forest) fn greater(planes: &[u64], bin: u8, out: &mut [u64]) {
-    let words = out.len();
-    out.fill(0);
-    // From the lowest bit up: x > bin iff x has a 1 where bin has 0 and they agree above.
-    for (p, plane) in planes.chunks_exact(words).enumerate() {
-        if bin >> p & 1 == 0 {
-            out.iter_mut().zip(plane).for_each(|(o, x)| *o |= x);
-        } else {
-            out.iter_mut().zip(plane).for_each(|(o, x)| *o &= x);
+pub(super) fn compare(tests: &[(u8, u8)], planes: &Planes, out: &mut Bitmaps<'_>) {
+    let Planes { features, depth, pitch, planes } = planes;
+    let words = out.valid.len();
+    let mut place = 0;
+    for (&(feature, bin), bitmap) in tests.iter().zip(out.tests.chunks_exact_mut(out.pitch)) {
+        place += usize::from(features[place] != feature);
+        let bitmap = &mut bitmap[..words];
+        bitmap.fill(0);
+        // From the lowest bit up: x > bin iff x has a 1 where bin has 0 and they agree above.
+        for (p, plane) in planes[place * depth * pitch..].chunks_exact(*pitch).take(*depth).enumerate() {
+            if bin >> p & 1 == 0 {
+                bitmap.iter_mut().zip(plane).for_each(|(o, x)| *o |= x);
+            } else {
+                bitmap.iter_mut().zip(plane).for_each(|(o, x)| *o &= x);
+            }
         }
     }
 }
 
 #[inline(always)]
-pub(in crate::forest) fn run(program: &[Mux], tests: &[u64], stride: usize, registers: &mut [Bitmap]) {
-    for mux in program {
+pub(in crate::forest) fn run(program: &Program, tests: &[u64], stride: usize, registers: &mut [Bitmap]) {
+    for mux in &program.muxes {
         if mux.mixed {
             choose(mux, tests, stride, registers, |select, one, zero| zero ^ ((zero ^ one) & select) ^ select);
         } else {
@@ -154,17 +168,17 @@ fn draw(key: DrawKey, first: u32, out: [&mut [u8; DRAWS]; TREES_A_HASH]) {
 #[inline(always)]
 pub(in crate::forest) fn select(
     draws: &[u8; RUN],
-    active: &[u64; RUN_WORDS],
+    active: Active<'_>,
     path: &[&Bitmap],
     places: &mut [u8; RUN],
     listed: &mut [u32; RUN + 16],
 ) -> usize {
     let mut n = 0;
-    for (w, (&active, draws)) in active.iter().zip(draws.as_chunks::<64>().0).enumerate() {
-        n = list(active & drawn(draws), w, n, listed);
+    for (w, (active, draws)) in active.words().zip(draws.as_chunks::<64>().0).enumerate() {
+        n = list(active & drawn(draws), n, listed, |row| 64 * w as u32 + row);
     }
-    for (w, places) in places.as_chunks_mut::<64>().0.iter_mut().enumerate() {
-        if active[w] != 0 {
+    for (w, (active, places)) in active.words().zip(places.as_chunks_mut::<64>().0).enumerate() {
+        if active != 0 {
             place_bytes(path, w, places);
         }
     }
@@ -214,9 +228,10 @@ fn drawn(draws: &[u8; 64]) -> u64 {
     drawn
 }
 
-/// Lists the rows of `bits`, the word `w` of a run, after `n` others. Returns how many are listed then.
+/// Lists an `entry` for each row of `bits`, the word `w` of a run, after `n` others. Returns how many are listed then. Entries
+/// are asked for of more rows than there are, up to 64.
 #[inline(always)]
-pub(super) fn list(bits: u64, w: usize, n: usize, listed: &mut [u32; RUN + 16]) -> usize {
+pub(super) fn list(bits: u64, n: usize, listed: &mut [u32; RUN + 16], entry: impl Fn(u32) -> u32) -> usize {
     /// Rows that are listed at once, and if they are too many, overwritten by the next: about every seventh row of 64 is
     /// selected, so that two steps mostly do, whose number is foreseen.
     const STEP: usize = 6;
@@ -226,7 +241,7 @@ pub(super) fn list(bits: u64, w: usize, n: usize, listed: &mut [u32; RUN + 16]) 
     while at < to {
         let step: &mut [u32; STEP] = (&mut listed[at..at + STEP]).try_into().expect("a step");
         for row in step {
-            *row = 64 * w as u32 + rest.trailing_zeros();
+            *row = entry(rest.trailing_zeros());
             rest &= rest.wrapping_sub(1);
         }
         at += STEP;
@@ -246,31 +261,70 @@ static WEIGHTS: [u32; 256] = {
 };
 
 #[inline(always)]
-pub(in crate::forest) fn add_7x32(
-    listed: Listed<'_>,
-    rows: &SevenBy32,
-    from: usize,
+pub(in crate::forest) fn select_seven(
+    draws: &[u8; RUN],
+    active: Active<'_>,
+    path: &[&Bitmap],
     bases: &Bases,
-    table: &mut [[u32; 224]],
+    out: &mut Drawn,
 ) {
-    if bases.cells == 0 {
-        return;
-    }
-    assert!(rows.classes == bases.classes && table.len() == bases.cells, "counters of other slots");
-    let rows: &[[u8; 8]; RUN] = rows.rows[from..from + RUN].try_into().expect("a run");
-    for &row in listed.rows {
-        let i = row as usize % RUN;
-        let weight = WEIGHTS[usize::from(listed.draws[i])];
-        let row = &rows[i];
-        let cell = (bases.bases[usize::from(listed.places[i])] + u32::from(row[7])) as usize;
-        // SAFETY: a base and a label together are below the number of cells, see [`Bases`] and [`SevenBy32`].
-        let sums = unsafe { table.get_unchecked_mut(cell) };
-        for (f, &bin) in row[..7].iter().enumerate() {
-            // SAFETY: bins are below 32, see [`SevenBy32`].
-            let sum = unsafe { sums.get_unchecked_mut(32 * f + usize::from(bin)) };
-            *sum = sum.wrapping_add(weight);
+    out.begin(bases);
+    for (w, (active, draws)) in active.words().zip(draws.as_chunks::<64>().0).enumerate() {
+        let bits = active & drawn(draws);
+        if bits != 0 {
+            let mut places = [0; 64];
+            place_bytes(path, w, &mut places);
+            list_seven(bits, w, draws, &places, bases, out);
         }
     }
+}
+
+/// Lists the rows of `bits`, the word `w` of a run.
+#[inline(always)]
+pub(super) fn list_seven(bits: u64, w: usize, draws: &[u8; 64], places: &[u8; 64], bases: &Bases, out: &mut Drawn) {
+    out.len = list(bits, out.len, &mut out.entries, |row| {
+        let i = row as usize % 64;
+        let base = bases.bases[usize::from(places[i])];
+        base << BASE_BIT | ((64 * w + i) << ROW_BIT) as u32 | WEIGHTS[usize::from(draws[i])]
+    });
+}
+
+#[inline(always)]
+pub(in crate::forest) fn add_seven(drawn: &Drawn, rows: &Seven, from: usize, table: &mut [u16]) -> u32 {
+    // Usual numbers of bins, for which places are reckoned once and for all.
+    match rows.bins {
+        32 => add_seven_of::<32>(drawn, rows, from, table),
+        64 => add_seven_of::<64>(drawn, rows, from, table),
+        128 => add_seven_of::<128>(drawn, rows, from, table),
+        256 => add_seven_of::<256>(drawn, rows, from, table),
+        _ => add_seven_of::<0>(drawn, rows, from, table),
+    }
+}
+
+/// For so many bins, or with 0 for any number.
+#[inline(always)]
+fn add_seven_of<const BINS: usize>(drawn: &Drawn, rows: &Seven, from: usize, table: &mut [u16]) -> u32 {
+    let bins = if BINS > 0 { BINS } else { rows.bins };
+    if drawn.cells == 0 {
+        return 0;
+    }
+    assert!(rows.classes == drawn.classes && table.len() == drawn.cells * 7 * bins, "counters of other slots");
+    let rows: &[[u8; 8]; RUN] = rows.rows[from..from + RUN].try_into().expect("a run");
+    let mut sum = 0;
+    for &entry in &drawn.entries[..drawn.len] {
+        let weight = entry & ((1 << ROW_BIT) - 1);
+        sum += weight;
+        let row = &rows[(entry >> ROW_BIT) as usize % RUN];
+        let cell = ((entry >> BASE_BIT) + u32::from(row[7])) as usize;
+        // SAFETY: a base and a label together are below the number of cells, see [`Bases`] and [`Seven`].
+        let counts = unsafe { table.get_unchecked_mut(cell * 7 * bins..(cell + 1) * 7 * bins) };
+        for (f, &bin) in row[..7].iter().enumerate() {
+            // SAFETY: bins are below their number, see [`Seven`].
+            let count = unsafe { counts.get_unchecked_mut(f * bins + usize::from(bin)) };
+            *count = count.wrapping_add(weight as u16);
+        }
+    }
+    sum
 }
 
 #[inline(always)]
@@ -392,15 +446,15 @@ pub(in crate::forest) fn lane_places(rows: &[u8], stride: usize, bins: usize, pl
 #[inline(always)]
 pub(in crate::forest) fn lane_add(weights: &[u64], places: &Places, cells: &mut Cells) {
     match cells.row_words() {
-        2 => add_lanes::<2, 8>(weights, places, cells),
-        4 => add_lanes::<4, 8>(weights, places, cells),
+        2 => add_lanes::<2, 4>(weights, places, cells),
+        4 => add_lanes::<4, 4>(weights, places, cells),
         5 => add_lanes::<5, 8>(weights, places, cells),
         7 => add_lanes::<7, 8>(weights, places, cells),
-        8 => add_lanes::<8, 16>(weights, places, cells),
-        10 => add_lanes::<10, 16>(weights, places, cells),
+        8 => add_lanes::<8, 8>(weights, places, cells),
+        10 => add_lanes::<10, 12>(weights, places, cells),
         14 => add_lanes::<14, 16>(weights, places, cells),
-        20 => add_lanes::<20, 24>(weights, places, cells),
-        28 => add_lanes::<28, 32>(weights, places, cells),
+        20 => add_lanes::<20, 20>(weights, places, cells),
+        28 => add_lanes::<28, 28>(weights, places, cells),
         words => unreachable!("{words} words"),
     }
 }
@@ -408,15 +462,15 @@ pub(in crate::forest) fn lane_add(weights: &[u64], places: &Places, cells: &mut 
 #[inline(always)]
 fn add_lanes<const WORDS: usize, const STRIDE: usize>(weights: &[u64], places: &Places, cells: &mut Cells) {
     let weights = weights.as_chunks::<WORDS>().0;
-    let (cells, wide) = cells.by_place::<STRIDE>();
-    assert!(places.places == cells.len(), "places of other cells");
+    let (cells, left, wide) = cells.by_place::<STRIDE>();
+    assert!(places.places == cells.len() && places.places == left.len(), "places of other cells");
     if places.stride == 8 {
         for (weights, numbers) in weights.iter().zip(places.numbers.as_chunks::<8>().0) {
             // Read once, before anything is written.
             let weights = *weights;
             for &number in &numbers[..7] {
                 // SAFETY: numbers are below `places`.
-                unsafe { add_lanes_at(&weights, number, cells, wide) };
+                unsafe { add_lanes_at(&weights, number, cells, left, wide) };
             }
         }
         return;
@@ -424,7 +478,7 @@ fn add_lanes<const WORDS: usize, const STRIDE: usize>(weights: &[u64], places: &
     for (weights, numbers) in weights.iter().zip(places.numbers.chunks_exact(places.stride)) {
         for &number in &numbers[..places.stride - 1] {
             // SAFETY: as above.
-            unsafe { add_lanes_at(weights, number, cells, wide) };
+            unsafe { add_lanes_at(weights, number, cells, left, wide) };
         }
     }
 }
@@ -436,17 +490,36 @@ unsafe fn add_lanes_at<const WORDS: usize, const STRIDE: usize>(
     weights: &[u64; WORDS],
     number: u32,
     cells: &mut [[u64; STRIDE]],
+    left: &mut [u8],
     wide: &mut [u32],
 ) {
     // SAFETY: the caller's.
-    let place = unsafe { cells.get_unchecked_mut(number as usize) };
+    let (place, left) = unsafe { (cells.get_unchecked_mut(number as usize), left.get_unchecked_mut(number as usize)) };
     for (sum, weight) in place.iter_mut().zip(weights) {
         // No byte runs over into the next.
         *sum = sum.wrapping_add(*weight);
     }
-    place[STRIDE - 1] -= 1;
-    if place[STRIDE - 1] == 0 {
-        make_room(place, WORDS, number as usize, wide);
+    *left -= 1;
+    if *left == 0 {
+        *left = make_room(place, &mut wide[number as usize * 8 * WORDS..][..8 * WORDS]);
+    }
+}
+
+/// Makes room at a place where nothing is left: how many rows may be added.
+#[cold]
+#[inline(never)]
+fn make_room(place: &mut [u64], wide: &mut [u32]) -> u8 {
+    const QUARTER: u8 = 0x3f;
+    const HALF: u8 = 0x7f;
+    let any = place.iter().fold(0, |any, lanes| any | lanes);
+    // Few of the rows that were added to a place count in the same lane and slot: mostly there is room left.
+    if any & !(u64::from(QUARTER) * ONES) == 0 {
+        room(QUARTER)
+    } else if any & !(u64::from(HALF) * ONES) == 0 {
+        room(HALF)
+    } else {
+        widen(place, wide);
+        room(0)
     }
 }
 

@@ -104,6 +104,18 @@ fn byte_counters_do_not_overflow() {
     check(SHAPE, 40, 4, all);
 }
 
+/// A hundred thousand equal rows: counters of 16 bits fill up, at the root and below.
+#[test]
+fn near_counters_do_not_overflow() {
+    let all = made(SHAPE, 110_000, |i, _| {
+        let node = (i % 10_000 / 9990) as u8;
+        (vec![node, 3, 3, 3, 3, 3, 31], if i % 11 == 0 { 8 } else { 2 * node })
+    });
+    for trees in [1, 3] {
+        check(SHAPE, trees, 3, all.clone());
+    }
+}
+
 #[test]
 fn any_number_of_threads_grows_the_same() {
     let all = rows(SHAPE, &[(1, 0, 5000), (2, 9, 3001)], 50, 1);
