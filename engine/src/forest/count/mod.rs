@@ -3,8 +3,9 @@
 //! Rows are taken in blocks of some thousand. For a block, bitmaps say for each distinct test of the trees which rows
 //! it sends right; they are made once and serve all trees. Then, tree by tree and 2048 rows at a time: a row's path is a
 //! choice among these bitmaps, so a few instructions find the paths of all rows; rows that are in no counted node or
-//! that the tree did not draw are dropped; the others add their weight to one counter for each feature. Nothing is kept
-//! per row and tree between passes. The upper levels are counted with a lane for each tree instead ([`across`]).
+//! that the tree did not draw are dropped; the others add their weight to one counter for each feature ([`general`], or for
+//! seven features a kernel). Nothing is kept per row and tree between passes. The upper levels are counted with a lane for
+//! each tree instead ([`across`]).
 
 mod across;
 mod general;
