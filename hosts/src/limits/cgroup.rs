@@ -210,19 +210,12 @@ impl Group {
 
     /// Whoever is still inside is killed: the group belongs to one worker, and that is over.
     fn remove(&self) {
-        let deadline = Instant::now() + Duration::from_secs(1);
-        while let Err(error) = fs::remove_dir(&self.dir) {
-            // The kernel lets go of a dead process's cgroup a moment after its parent learns of the death.
-            if error.kind() == io::ErrorKind::NotFound || Instant::now() > deadline {
-                break;
+        remove(&self.dir, Instant::now() + Duration::from_secs(1), |inside| {
+            for pid in inside.iter().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
+                let _ = kill_process(pid, Signal::KILL);
             }
-            for pid in fs::read_to_string(self.dir.join("cgroup.procs")).unwrap_or_default().lines() {
-                if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
-                    let _ = kill_process(pid, Signal::KILL);
-                }
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
+            true
+        });
     }
 }
 
@@ -241,15 +234,20 @@ fn sweep(base: &Path) {
         if runner.is_none_or(|pid| Path::new(&format!("/proc/{pid}")).exists()) {
             continue;
         }
-        // Who is inside still ends by himself, and a later sweep takes his group. Where nobody is, the kernel may not
-        // have let go yet of one who just ended.
-        while fs::remove_dir(entry.path()).is_err()
-            && words(&entry.path().join("cgroup.procs")).is_empty()
-            && entry.path().exists()
-            && Instant::now() < deadline
-        {
-            thread::sleep(Duration::from_millis(5));
+        // Who is inside still ends by himself, and a later sweep takes his group.
+        remove(&entry.path(), deadline, <[String]>::is_empty);
+    }
+}
+
+/// Removes a cgroup. The kernel lets go of a dead process's a moment after its parent learns of the death: until the
+/// deadline it is tried again as long as `again` says so, which is told who is inside.
+fn remove(dir: &Path, deadline: Instant, again: impl Fn(&[String]) -> bool) {
+    while let Err(error) = fs::remove_dir(dir) {
+        let gone = error.kind() == io::ErrorKind::NotFound;
+        if gone || Instant::now() > deadline || !again(&words(&dir.join("cgroup.procs"))) {
+            break;
         }
+        thread::sleep(Duration::from_millis(5));
     }
 }
 
