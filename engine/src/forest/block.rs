@@ -1,7 +1,7 @@
 //! [`Block`]: some thousand rows, and what all trees need to know of them.
 
 use super::bagging::Folds;
-use super::simd::{self, Aligned, Bitmaps, InstructionSet, Planes, Seven};
+use super::simd::{self, Aligned, InstructionSet, Planes, Seven};
 use super::{BinnedRows, Shape};
 
 /// Bits of a bin number.
@@ -73,8 +73,8 @@ impl Block {
         self.tests.resize(tests.len() * self.pitch);
         self.planes.begin(tests, plane_depth(shape.bins), self.pitch);
         let bytes = &part.bytes[start * part.stride..(start + rows) * part.stride];
-        let out = Bitmaps { tests: &mut self.tests, pitch: self.pitch, valid: &mut self.valid };
-        simd::tests(set, bytes, part.stride, tests, &mut self.planes, out);
+        simd::planes(set, bytes, part.stride, &mut self.planes, &mut self.valid);
+        simd::compare(set, &self.planes, tests, self.words, &mut self.tests);
     }
 
     /// Takes the rows' numbers and folds only.

@@ -189,36 +189,21 @@ impl Writer<'_> {
 
     /// The program's work as that of a complete tree, if it is not too large.
     fn complete(&self, levels: usize, active: Operand) -> Option<Complete> {
-        if levels.max(self.active_levels) > Complete::MOST_LEVELS {
+        let asked = active.written() > 0;
+        if levels > Complete::MOST_LEVELS || asked && self.active_levels != levels {
             return None;
         }
-        let mut nodes = vec![NONE; 1 << levels];
-        let mut ends = vec![NONE; 1 << self.active_levels];
-        self.pad(0, 1, 0, &mut nodes, &mut ends);
-        let bits = self.path.iter().map(Operand::written).collect();
-        Some(Complete { nodes, bits, ends, active })
-    }
-
-    /// Puts the `node` with this `number` and all below it in their places.
-    fn pad(&self, node: u32, number: usize, level: usize, nodes: &mut [Operand], ends: &mut [Operand]) {
-        let step = self.nodes[node as usize];
-        if step.inner == 1
-            && let Some(place) = nodes.get_mut(number)
-        {
-            *place = self.test(node, true);
+        // The node of each number, from the root's 1 on; below a leaf the leaf itself.
+        let mut at = vec![0; 2 << levels];
+        for number in 2..at.len() {
+            let parent = self.nodes[at[number / 2] as usize];
+            at[number] = parent.left + (number as u32 % 2) * u32::from(parent.inner);
         }
-        if level == self.active_levels || step.inner == 0 {
-            // A leaf has all ends below its place.
-            let below = self.active_levels - level.min(self.active_levels);
-            let first = (number << below) % ends.len();
-            if level <= self.active_levels {
-                ends[first..first + (1 << below)].fill(self.end_of(node));
-            }
-        }
-        if step.inner == 1 && (level < self.active_levels || number < nodes.len()) {
-            self.pad(step.left, 2 * number, level + 1, nodes, ends);
-            self.pad(step.left + 1, 2 * number + 1, level + 1, nodes, ends);
-        }
+        let (inner, ends) = at.split_at(1 << levels);
+        let test = |&node: &u32| if self.nodes[node as usize].inner == 1 { self.test(node, true) } else { NONE };
+        let nodes = inner.iter().map(test).collect();
+        let ends = ends.iter().filter(|_| asked).map(|&node| self.end_of(node)).collect();
+        Some(Complete { nodes, bits: self.path.iter().map(Operand::written).collect(), ends, active })
     }
 
     /// Which of the rows in `node`, at the end of the levels, are active.

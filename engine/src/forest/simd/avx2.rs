@@ -3,9 +3,9 @@
 
 use std::arch::x86_64::*;
 
-use super::lanes::widen;
+use super::lanes::{for_row_words, widen};
 use super::{
-    Active, Bases, Bitmap, Bitmaps, Cells, DRAWN_ROWS, Descent, DrawKey, Drawn, LaneKeys, Places, Planes, Program, RUN,
+    Active, Bases, Bitmap, Cells, DRAWN_ROWS, Descent, DrawKey, Drawn, LaneKeys, Places, Planes, Program, RUN,
     SCORE_ROWS, Seven, TREES_A_HASH, Votes, WALK_LEVELS, Walk, plain,
 };
 use crate::forest::SKIPPED;
@@ -22,6 +22,7 @@ macro_rules! from_plain {
 }
 
 from_plain! {
+    fn compare(planes: &Planes, tests: &[(u8, u8)], words: usize, out: &mut [u64]);
     fn run(program: &Program, tests: &[u64], stride: usize, registers: &mut [Bitmap]);
     fn draws(key: DrawKey, first: u32, out: [&mut [u8]; TREES_A_HASH]);
     fn add_seven(drawn: &Drawn, rows: &Seven, from: usize, table: &mut [u16]) -> u32;
@@ -37,13 +38,7 @@ from_plain! {
 }
 
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-pub(super) fn tests(rows: &[u8], stride: usize, tests: &[(u8, u8)], planes: &mut Planes, mut out: Bitmaps<'_>) {
-    fill_planes(rows, stride, planes, out.valid);
-    plain::compare(tests, planes, &mut out);
-}
-
-#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-fn fill_planes(rows: &[u8], stride: usize, out: &mut Planes, valid: &mut [u64]) {
+pub(super) fn planes(rows: &[u8], stride: usize, out: &mut Planes, valid: &mut [u64]) {
     let Planes { features: wanted, depth, pitch, planes } = out;
     let (depth, pitch) = (*depth, *pitch);
     let features = stride - 1;
@@ -159,18 +154,7 @@ pub(super) fn lane_add(weights: &[u64], places: &Places, cells: &mut Cells) {
 /// For rows of `BYTES` bytes, or with 0 of any.
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
 fn lane_add_of<const BYTES: usize>(weights: &[u64], places: &Places, cells: &mut Cells) {
-    match cells.row_words() {
-        2 => add_lanes::<BYTES, 2, 4>(weights, places, cells),
-        4 => add_lanes::<BYTES, 4, 4>(weights, places, cells),
-        5 => add_lanes::<BYTES, 5, 8>(weights, places, cells),
-        7 => add_lanes::<BYTES, 7, 8>(weights, places, cells),
-        8 => add_lanes::<BYTES, 8, 8>(weights, places, cells),
-        10 => add_lanes::<BYTES, 10, 12>(weights, places, cells),
-        14 => add_lanes::<BYTES, 14, 16>(weights, places, cells),
-        20 => add_lanes::<BYTES, 20, 20>(weights, places, cells),
-        28 => add_lanes::<BYTES, 28, 28>(weights, places, cells),
-        words => unreachable!("{words} words"),
-    }
+    for_row_words!(cells.row_words(), WORDS, STRIDE => add_lanes::<BYTES, WORDS, STRIDE>(weights, places, cells))
 }
 
 /// A row's lanes are cut into vectors of four words, one of two, and a word.

@@ -4,11 +4,11 @@ use std::arch::x86_64::*;
 
 use super::seven::{BASE_BIT, ROW_BIT};
 use super::{
-    Active, Bases, Bitmap, Bitmaps, Complete, DRAWN_ROWS, Descent, DrawKey, Drawn, LaneKeys, Operand, Places, Planes,
-    Program, RUN, RUN_WORDS, SCORE_ROWS, Seven, TREES_A_HASH, Votes, WALK_LEVELS, Walk, plain,
+    Active, Bases, Bitmap, Complete, DRAWN_ROWS, Descent, DrawKey, Drawn, LaneKeys, Operand, Places, Planes, Program,
+    RUN, RUN_WORDS, SCORE_ROWS, Seven, TREES_A_HASH, Votes, WALK_LEVELS, Walk, plain,
 };
 use crate::forest::SKIPPED;
-use crate::forest::bagging::{M1, M2, POISSON, weight_of_draw};
+use crate::forest::bagging::{M1, M2, POISSON};
 
 // On Zen 4 vectors of half the width store the same bytes in less time.
 pub(super) use super::avx2::lane_add;
@@ -24,6 +24,7 @@ macro_rules! from_plain {
 }
 
 from_plain! {
+    fn compare(planes: &Planes, tests: &[(u8, u8)], words: usize, out: &mut [u64]);
     fn draws(key: DrawKey, first: u32, out: [&mut [u8]; TREES_A_HASH]);
     fn add_seven(drawn: &Drawn, rows: &Seven, from: usize, table: &mut [u16]) -> u32;
     fn descend(
@@ -85,7 +86,7 @@ fn run_of<const LEVELS: usize, const ENDS: usize>(
     };
     let operands: &[Operand; ENDS] = complete.nodes.first_chunk().expect("a node for each number");
     let nodes: [&Bitmap; ENDS] = operands.each_ref().map(bitmap);
-    let ends: Option<&[Operand; ENDS]> = complete.ends.first_chunk().filter(|_| complete.active.written() > 0);
+    let ends: Option<&[Operand; ENDS]> = complete.ends.first_chunk();
     let ends = ends.map(|ends| ends.each_ref().map(|end| (bitmap(end), end.flip)));
     for vector in 0..RUN_WORDS / 8 {
         // SAFETY: 64 bytes are read from 64.
@@ -143,13 +144,7 @@ fn choose<const LEVEL: usize>(at: impl Fn(usize) -> __m512i, decisions: &[__m512
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
-pub(super) fn tests(rows: &[u8], stride: usize, tests: &[(u8, u8)], planes: &mut Planes, mut out: Bitmaps<'_>) {
-    fill_planes(rows, stride, planes, out.valid);
-    plain::compare(tests, planes, &mut out);
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
-fn fill_planes(rows: &[u8], stride: usize, out: &mut Planes, valid: &mut [u64]) {
+pub(super) fn planes(rows: &[u8], stride: usize, out: &mut Planes, valid: &mut [u64]) {
     let Planes { features: wanted, depth, pitch, planes } = out;
     let (depth, pitch) = (*depth, *pitch);
     for (w, valid) in valid.iter_mut().enumerate() {
@@ -272,22 +267,16 @@ pub(super) fn select(
     n
 }
 
-/// The weight of each draw.
-static WEIGHTS: [[u8; 64]; 4] = {
-    let mut weights = [[0; 64]; 4];
-    let mut draw = 0;
-    while draw < 256 {
-        weights[draw / 64][draw % 64] = weight_of_draw(draw as u8) as u8;
-        draw += 1;
-    }
-    weights
-};
-
 /// The weights of draws.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 fn weights(draws: __m512i) -> __m512i {
-    let [lower, upper] = [[&WEIGHTS[0], &WEIGHTS[1]], [&WEIGHTS[2], &WEIGHTS[3]]]
-        .map(|[a, b]| _mm512_permutex2var_epi8(bytes(a), draws, bytes(b)));
+    let look_up = |half: &[u8; 128]| {
+        let (a, b) = half.split_at(64);
+        let [a, b] = [a, b].map(|quarter| bytes(quarter.try_into().expect("64 weights")));
+        _mm512_permutex2var_epi8(a, draws, b)
+    };
+    let halves = plain::WEIGHTS.as_chunks().0;
+    let (lower, upper) = (look_up(&halves[0]), look_up(&halves[1]));
     _mm512_mask_blend_epi8(_mm512_movepi8_mask(draws), lower, upper)
 }
 

@@ -218,7 +218,7 @@ impl Cells {
     }
 
     /// Words of a place, of whole half cache lines.
-    fn stride(words: usize) -> usize {
+    pub(super) const fn stride(words: usize) -> usize {
         words.next_multiple_of(4)
     }
 
@@ -260,6 +260,25 @@ impl Cells {
         self.wide.fill(0);
     }
 }
+
+/// Calls a kernel for as many words as are added for a row and place: those of [`WIDTHS`] with 1, 2 or 4 slots. It names two
+/// constants for its expression, these words and the words of a place.
+macro_rules! for_row_words {
+    ($words:expr, $width:ident, $stride:ident => $call:expr) => {
+        for_row_words!($words, $width, $stride => $call; 2 4 5 7 8 10 14 20 28)
+    };
+    ($words:expr, $width:ident, $stride:ident => $call:expr; $($of:literal)*) => {
+        match $words {
+            $($of => {
+                const $width: usize = $of;
+                const $stride: usize = Cells::stride($of);
+                $call
+            })*
+            words => unreachable!("{words} words"),
+        }
+    };
+}
+pub(super) use for_row_words;
 
 /// Moves the bytes of a place to 32 bits.
 #[inline(always)]

@@ -170,7 +170,7 @@ pub(super) struct Complete {
     pub(super) nodes: Vec<Operand>,
     /// The register for the decision at each level, or 0 if it is not asked for.
     pub(super) bits: Vec<u32>,
-    /// Which rows are active at each of the ends, the leftmost first; there are as many as nodes if it is asked for.
+    /// Which rows are active at each of the ends, the leftmost first, as many as nodes; none if it is not asked for.
     pub(super) ends: Vec<Operand>,
     /// Where they are asked for, in a register or as they are.
     pub(super) active: Operand,
@@ -192,26 +192,16 @@ pub(super) fn operand<'a>(operand: Operand, tests: &'a [u64], stride: usize, reg
     }
 }
 
-/// Bitmaps of rows: row i is bit i % 64 of word i / 64.
-#[derive(Debug)]
-pub(super) struct Bitmaps<'a> {
-    /// One of each test, `pitch` words a test.
-    pub(super) tests: &'a mut [u64],
-    pub(super) pitch: usize,
-    /// One of the rows that are there and not skipped.
-    pub(super) valid: &'a mut [u64],
-}
-
-/// Memory for [`tests`], and what is known before it sees rows.
+/// The bits of the bins of features under test, as bitmaps of rows: row i is bit i % 64 of word i / 64.
 #[derive(Debug, Default)]
 pub(super) struct Planes {
-    /// Features of the tests, ascending.
+    /// The features, ascending.
     features: Vec<u8>,
     /// Bits of a bin.
     depth: usize,
-    /// Words of a plane.
+    /// Words from one bitmap to the next.
     pitch: usize,
-    /// The bits of each feature's bins, the lowest first: bitmaps like those of the tests.
+    /// The bits of each feature's bins, the lowest first.
     planes: Aligned<u64>,
 }
 
@@ -269,9 +259,12 @@ macro_rules! kernels {
 }
 
 kernels! {
-    /// Which of `rows` each of `tests`, (feature, bin) in ascending order, sends right, and which rows are there and not
-    /// skipped.
-    fn tests(rows: &[u8], stride: usize, tests: &[(u8, u8)], planes: &mut Planes, out: Bitmaps<'_>);
+    /// Fills planes with the bins of `rows`, and `valid` with the rows that are there and not skipped.
+    fn planes(rows: &[u8], stride: usize, planes: &mut Planes, valid: &mut [u64]);
+
+    /// Which rows each of `tests`, (feature, bin) in ascending order, sends right: a bitmap of `words` words each, as far
+    /// from the next as planes are.
+    fn compare(planes: &Planes, tests: &[(u8, u8)], words: usize, out: &mut [u64]);
 
     /// Runs `program` on [`RUN`] rows: fills at least the registers that [`Complete`] names. `tests` begins at the run's first
     /// word, with `stride` words a test.

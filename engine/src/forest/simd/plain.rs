@@ -1,29 +1,17 @@
 //! The kernels in plain Rust: what the others are proved against, and what they are compiled from. What each computes
 //! is said in [`super`].
 
-use super::lanes::{VALUES, room, widen};
+use super::lanes::{VALUES, for_row_words, room, widen};
 use super::seven::{BASE_BIT, ROW_BIT};
 use super::{
-    Active, Bases, Bitmap, Bitmaps, Cells, DRAWN_ROWS, Descent, Drawn, LaneKeys, Mux, NO_SLOT, Places, Planes, Program,
-    RUN, RUN_WORDS, SCORE_ROWS, Seven, Votes, Walk, operand,
+    Active, Bases, Bitmap, Cells, DRAWN_ROWS, Descent, Drawn, LaneKeys, Mux, NO_SLOT, Places, Planes, Program, RUN,
+    RUN_WORDS, SCORE_ROWS, Seven, Votes, Walk, operand,
 };
 use crate::forest::SKIPPED;
 use crate::forest::bagging::{DrawKey, POISSON, TREES_A_HASH, weight_of_draw};
 
 #[inline(always)]
-pub(in crate::forest) fn tests(
-    rows: &[u8],
-    stride: usize,
-    tests: &[(u8, u8)],
-    planes: &mut Planes,
-    mut out: Bitmaps<'_>,
-) {
-    fill_planes(rows, stride, planes, out.valid);
-    compare(tests, planes, &mut out);
-}
-
-#[inline(always)]
-fn fill_planes(rows: &[u8], stride: usize, out: &mut Planes, valid: &mut [u64]) {
+pub(in crate::forest) fn planes(rows: &[u8], stride: usize, out: &mut Planes, valid: &mut [u64]) {
     let Planes { features: wanted, depth, pitch, planes } = out;
     let (depth, pitch) = (*depth, *pitch);
     let features = stride - 1;
@@ -69,13 +57,11 @@ fn lowest_bits(bytes: u64) -> u64 {
     (bytes & ONES).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
-/// Compares bins by their planes.
 #[inline(always)]
-pub(super) fn compare(tests: &[(u8, u8)], planes: &Planes, out: &mut Bitmaps<'_>) {
+pub(in crate::forest) fn compare(planes: &Planes, tests: &[(u8, u8)], words: usize, out: &mut [u64]) {
     let Planes { features, depth, pitch, planes } = planes;
-    let words = out.valid.len();
     let mut place = 0;
-    for (&(feature, bin), bitmap) in tests.iter().zip(out.tests.chunks_exact_mut(out.pitch)) {
+    for (&(feature, bin), bitmap) in tests.iter().zip(out.chunks_exact_mut(*pitch)) {
         place += usize::from(features[place] != feature);
         let bitmap = &mut bitmap[..words];
         bitmap.fill(0);
@@ -250,11 +236,11 @@ pub(super) fn list(bits: u64, n: usize, listed: &mut [u32; RUN + 16], entry: imp
 }
 
 /// The weight of each draw.
-static WEIGHTS: [u32; 256] = {
+pub(super) static WEIGHTS: [u8; 256] = {
     let mut weights = [0; 256];
     let mut draw = 0;
     while draw < 256 {
-        weights[draw] = weight_of_draw(draw as u8);
+        weights[draw] = weight_of_draw(draw as u8) as u8;
         draw += 1;
     }
     weights
@@ -285,7 +271,7 @@ pub(super) fn list_seven(bits: u64, w: usize, draws: &[u8; 64], places: &[u8; 64
     out.len = list(bits, out.len, &mut out.entries, |row| {
         let i = row as usize % 64;
         let base = bases.bases[usize::from(places[i])];
-        base << BASE_BIT | ((64 * w + i) << ROW_BIT) as u32 | WEIGHTS[usize::from(draws[i])]
+        base << BASE_BIT | ((64 * w + i) << ROW_BIT) as u32 | u32::from(WEIGHTS[usize::from(draws[i])])
     });
 }
 
@@ -445,18 +431,7 @@ pub(in crate::forest) fn lane_places(rows: &[u8], stride: usize, bins: usize, pl
 
 #[inline(always)]
 pub(in crate::forest) fn lane_add(weights: &[u64], places: &Places, cells: &mut Cells) {
-    match cells.row_words() {
-        2 => add_lanes::<2, 4>(weights, places, cells),
-        4 => add_lanes::<4, 4>(weights, places, cells),
-        5 => add_lanes::<5, 8>(weights, places, cells),
-        7 => add_lanes::<7, 8>(weights, places, cells),
-        8 => add_lanes::<8, 8>(weights, places, cells),
-        10 => add_lanes::<10, 12>(weights, places, cells),
-        14 => add_lanes::<14, 16>(weights, places, cells),
-        20 => add_lanes::<20, 20>(weights, places, cells),
-        28 => add_lanes::<28, 28>(weights, places, cells),
-        words => unreachable!("{words} words"),
-    }
+    for_row_words!(cells.row_words(), WORDS, STRIDE => add_lanes::<WORDS, STRIDE>(weights, places, cells))
 }
 
 #[inline(always)]
