@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::result::is_zero;
 use crate::spec::RunSpec;
 
 /// One line of a journal.
@@ -468,8 +469,12 @@ pub enum EventKind {
         groups: u32,
         /// Nodes in this group.
         open_nodes: u64,
-        /// Bytes of histogram each thread holds for them.
+        /// Bytes of histogram each thread holds for them, and of the rows of those that are collected.
         histogram_bytes: u64,
+        /// Of the nodes those whose rows are collected: one thread grows each of them to the end, so that what is found in
+        /// this pass reaches deeper than its level.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        collected_nodes: u64,
     },
     /// A thread's share of such a pass, reported by that thread.
     LevelCounted {

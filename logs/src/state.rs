@@ -338,12 +338,13 @@ impl RunState {
 
     fn apply_to_level(&mut self, at_us: u64, source: Source, kind: &EventKind) {
         match kind {
-            EventKind::LevelStarted { batch, level, group, groups, open_nodes, histogram_bytes } => {
+            EventKind::LevelStarted { batch, level, group, groups, open_nodes, histogram_bytes, collected_nodes } => {
                 self.pass(*batch, *level, *group).started = Some(LevelStart {
                     at_us,
                     groups: *groups,
                     open_nodes: *open_nodes,
                     histogram_bytes: *histogram_bytes,
+                    collected_nodes: *collected_nodes,
                 });
             }
             EventKind::LevelCounted { batch, level, group, rows, busy_us, cpu_us, waiting_us, sent_bytes } => {

@@ -6,15 +6,17 @@
 //!
 //! ```text
 //! contribution ──► exchange to thread 0 ──► agree ────► share ──► agreement
-//! tree blocks ───► exchange to tree's owner ► grow_level ► share ──► splits
+//! blocks ────────► exchange to their owner ► grow_level ► share ──► splits
 //! ```
 //!
 //! The operators' names are for people: they stand in the journal and on the viewer's overlay of operators.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use timely::ExchangeData;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange as ExchangePact, Pipeline};
@@ -25,10 +27,13 @@ use timely::worker::Worker;
 
 use super::agreement::{Agreement, Contribution, fold};
 use crate::error::Failure;
-use crate::forest::{Grower, NodeSplit, Owner, Pass, TreeBlock, owner_of};
+use crate::forest::{Block, Grower, NodeSplit, Owner, Pass};
 
 /// One timestamp of the dataflow.
 type Round = u64;
+
+/// Bytes of blocks after which they are sent.
+const MESSAGE_BYTES: u64 = 256 << 10;
 
 /// What a thread needs of the others.
 pub(crate) trait Exchange {
@@ -42,13 +47,20 @@ pub(crate) trait Exchange {
     /// contributions fails everybody alike.
     fn agree(&mut self, contribution: Result<Contribution, Failure>) -> Result<Agreement, Failure>;
 
-    /// Adds up this pass's histograms of all threads and chooses the splits of its nodes.
-    /// The splits come sorted by (tree, node). A thread that could not count fails everybody.
-    fn choose_splits(
-        &mut self,
-        growing: &Growing,
-        blocks: Result<Vec<TreeBlock>, Failure>,
-    ) -> Result<Vec<NodeSplit>, Failure>;
+    /// Adds up this pass's histograms of all threads and chooses the splits of its nodes. A thread that could not count
+    /// fails everybody.
+    fn choose_splits(&mut self, growing: &Growing, blocks: Result<Vec<Block>, Failure>) -> Result<Chosen, Failure>;
+}
+
+/// What came of a pass.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    /// Of all threads' trees, sorted by (tree, node).
+    pub(crate) splits: Vec<NodeSplit>,
+    /// Bytes of counters and rows that all threads got from others.
+    pub(crate) exchanged_bytes: u64,
+    /// What this thread took to add up and split.
+    pub(crate) splitting: Duration,
 }
 
 /// The forest being grown and the pass in progress, shared by a thread's driver and its operators.
@@ -77,24 +89,30 @@ impl Exchange for Solo {
         fold(vec![contribution])
     }
 
-    fn choose_splits(
-        &mut self,
-        growing: &Growing,
-        blocks: Result<Vec<TreeBlock>, Failure>,
-    ) -> Result<Vec<NodeSplit>, Failure> {
+    fn choose_splits(&mut self, growing: &Growing, blocks: Result<Vec<Block>, Failure>) -> Result<Chosen, Failure> {
+        let started = Instant::now();
         let grower = growing.grower.borrow();
         let owner = self.owner.get_or_insert_with(|| Owner::new(grower.shape(), 0, 1));
         for block in blocks? {
             owner.add(&growing.pass, block)?;
         }
-        Ok(owner.split(&grower, &growing.pass)?)
+        let splits = owner.split(&grower, &growing.pass)?;
+        Ok(Chosen { splits, exchanged_bytes: 0, splitting: started.elapsed() })
     }
 }
 
 type Part = (usize, Result<Contribution, Failure>);
 
-/// A block of counters, or why a thread has none.
-type Counted = Result<TreeBlock, Failure>;
+/// A block and the thread that made it, or why that has none.
+type Counted = Result<(usize, Block), Failure>;
+
+/// What an owner tells everybody.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Told {
+    /// How many bytes it got from others.
+    Received(u64),
+    Split(NodeSplit),
+}
 
 /// The threads of all workers, over one timely dataflow.
 pub(crate) struct Timely<'w> {
@@ -103,7 +121,9 @@ pub(crate) struct Timely<'w> {
     blocks: InputHandle<Round, CapacityContainerBuilder<Vec<Counted>>>,
     probe: ProbeHandle<Round>,
     agreements: Received<Result<Agreement, Failure>>,
-    splits: Received<Result<NodeSplit, Failure>>,
+    told: Received<Result<Told, Failure>>,
+    /// What this thread took to add up and split in the round.
+    splitting: Rc<Cell<Duration>>,
     /// What is being grown, and the round that splits it.
     growing: Rc<RefCell<Option<(Round, Growing)>>>,
 }
@@ -118,16 +138,17 @@ impl<'w> Timely<'w> {
         let mut blocks = InputHandle::new();
         let probe = ProbeHandle::new();
         let agreements = Received::default();
-        let splits = Received::default();
+        let told = Received::default();
+        let splitting = Rc::new(Cell::new(Duration::ZERO));
         let growing = Rc::new(RefCell::new(None));
         let place = (worker.index(), worker.peers());
         worker.dataflow_named("forest", |scope: Scope<'_, Round>| {
             let agreed = agree(scope.input_from(&mut contributions));
             share(agreed, ["copy the agreement", "take the agreement"], &agreements).probe_with(&probe);
-            let chosen = grow_level(scope.input_from(&mut blocks), growing.clone(), place);
-            share(chosen, ["copy the splits", "take the splits"], &splits).probe_with(&probe);
+            let chosen = grow_level(scope.input_from(&mut blocks), growing.clone(), splitting.clone(), place);
+            share(chosen, ["copy the splits", "take the splits"], &told).probe_with(&probe);
         });
-        Timely { worker, contributions, blocks, probe, agreements, splits, growing }
+        Timely { worker, contributions, blocks, probe, agreements, told, splitting, growing }
     }
 
     /// Closes this timestamp and sleeps until all threads have and its results are here.
@@ -155,27 +176,36 @@ impl Exchange for Timely<'_> {
         self.agreements.borrow_mut().pop().expect("a finished round has broadcast one agreement")
     }
 
-    fn choose_splits(
-        &mut self,
-        growing: &Growing,
-        blocks: Result<Vec<TreeBlock>, Failure>,
-    ) -> Result<Vec<NodeSplit>, Failure> {
+    fn choose_splits(&mut self, growing: &Growing, blocks: Result<Vec<Block>, Failure>) -> Result<Chosen, Failure> {
         *self.growing.borrow_mut() = Some((*self.blocks.time(), growing.clone()));
+        self.splitting.set(Duration::ZERO);
+        let index = self.index();
         let blocks = match blocks {
-            Ok(blocks) => blocks.into_iter().map(Ok).collect(),
+            Ok(blocks) => blocks.into_iter().map(|block| Ok((index, block))).collect(),
             Err(failure) => vec![Err(failure)],
         };
+        let mut waiting = 0;
         for block in blocks {
+            waiting += block.as_ref().map_or(0, |(_, block)| block.bytes());
             self.blocks.send(block);
-            // One block a message: a block is up to 1 MiB, and a default container would gather hundreds.
-            self.blocks.flush();
+            // A block is up to 1 MiB, and a default container would gather hundreds.
+            if waiting >= MESSAGE_BYTES {
+                self.blocks.flush();
+                waiting = 0;
+            }
         }
         self.finish_round();
         // The operator's share of the grower must be gone before the driver takes it apart.
         *self.growing.borrow_mut() = None;
-        let mut splits = std::mem::take(&mut *self.splits.borrow_mut()).into_iter().collect::<Result<Vec<_>, _>>()?;
-        splits.sort_by_key(|split| (split.tree, split.node));
-        Ok(splits)
+        let mut chosen = Chosen { splits: Vec::new(), exchanged_bytes: 0, splitting: self.splitting.get() };
+        for told in std::mem::take(&mut *self.told.borrow_mut()) {
+            match told? {
+                Told::Received(bytes) => chosen.exchanged_bytes += bytes,
+                Told::Split(split) => chosen.splits.push(split),
+            }
+        }
+        chosen.splits.sort_by_key(|split| (split.tree, split.node));
+        Ok(chosen)
     }
 }
 
@@ -236,20 +266,20 @@ fn agree<'scope>(parts: StreamVec<'scope, Round, Part>) -> StreamVec<'scope, Rou
         .container::<Vec<_>>()
 }
 
-/// Adds up histogram blocks at the owner of their tree as they arrive and, once all threads have sent theirs, chooses the
-/// splits of the pass.
+/// Adds up blocks at their owner as they arrive and, once all threads have sent theirs, chooses the splits of the pass.
 fn grow_level<'scope>(
     blocks: StreamVec<'scope, Round, Counted>,
     growing: Rc<RefCell<Option<(Round, Growing)>>>,
+    splitting: Rc<Cell<Duration>>,
     (index, peers): (usize, usize),
-) -> StreamVec<'scope, Round, Result<NodeSplit, Failure>> {
-    let to = move |counted: &Counted| counted.as_ref().map_or(0, |block| owner_of(block.tree, peers) as u64);
+) -> StreamVec<'scope, Round, Result<Told, Failure>> {
+    let to = move |counted: &Counted| counted.as_ref().map_or(0, |(_, block)| block.owner(peers) as u64);
     blocks
         .unary_frontier(ExchangePact::new(to), "choose splits", {
             move |_, _| {
                 let mut owner = None;
                 let mut waiting = BTreeMap::new();
-                let mut fault = None;
+                let (mut fault, mut received) = (None, 0);
                 move |(input, frontier), output| {
                     input.for_each_stamp(|capability, data| {
                         if let Some(capability) = capability.retain_least(0) {
@@ -263,25 +293,30 @@ fn grow_level<'scope>(
                     let growing = growing.borrow();
                     let Some((round, Growing { grower, pass })) = growing.as_ref() else { return };
                     let Some((_, blocks)) = waiting.get_mut(round) else { return };
+                    let started = Instant::now();
                     let grower = grower.borrow();
                     let owner = owner.get_or_insert_with(|| Owner::new(grower.shape(), index, peers));
                     for block in blocks.drain(..) {
-                        let added = block.and_then(|block| owner.add(pass, block).map_err(Failure::from));
+                        let added = block.and_then(|(from, block)| {
+                            received += if from == index { 0 } else { block.bytes() };
+                            owner.add(pass, block).map_err(Failure::from)
+                        });
                         fault = fault.take().or(added.err());
                     }
-                    if frontier.frontier().less_equal(round) {
-                        return;
+                    if !frontier.frontier().less_equal(round) {
+                        let (capability, _) = waiting.remove(round).expect("looked up above");
+                        let splits = match fault.take() {
+                            Some(fault) => Err(fault),
+                            None => owner.split(&grower, pass).map_err(Failure::from),
+                        };
+                        let mut session = output.session(&capability);
+                        session.give(Ok(Told::Received(std::mem::take(&mut received))));
+                        match splits {
+                            Ok(splits) => session.give_iterator(splits.into_iter().map(|split| Ok(Told::Split(split)))),
+                            Err(fault) => session.give(Err(fault)),
+                        }
                     }
-                    let (capability, _) = waiting.remove(round).expect("looked up above");
-                    let splits = match fault.take() {
-                        Some(fault) => Err(fault),
-                        None => owner.split(&grower, pass).map_err(Failure::from),
-                    };
-                    let mut session = output.session(&capability);
-                    match splits {
-                        Ok(splits) => session.give_iterator(splits.into_iter().map(Ok)),
-                        Err(fault) => session.give(Err(fault)),
-                    }
+                    splitting.set(splitting.get() + started.elapsed());
                 }
             }
         })

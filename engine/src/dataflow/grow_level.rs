@@ -9,15 +9,15 @@ use std::time::Instant;
 use fractal_logs::{EventKind, FeatureSplits, Phase, Schema};
 
 use super::cross_validate;
-use super::exchange::{Exchange, Growing};
+use super::exchange::{Chosen, Exchange, Growing};
 use super::held::HeldRows;
 use super::read::Classes;
 use super::telemetry::Stopwatch;
 use super::thread::Thread;
 use crate::error::{Error, Failure};
 use crate::forest::{
-    Counter, Forest, ForestParams, Grower, InstructionSet, NodeSplit, Params, Pass, Shape, Thresholds, Tree, TreeBlock,
-    TreeSpec, owner_of, sqrt_features,
+    Block, Counter, Forest, ForestParams, Grower, InstructionSet, NodeSplit, Params, Pass, Shape, Thresholds, Tree,
+    TreeSpec, sqrt_features,
 };
 
 /// Trains the forest of the spec (after choosing its parameters, if it is to be cross-validated).
@@ -74,6 +74,8 @@ impl Training<'_> {
             min_gain: spec.min_gain,
             seed: spec.seed,
             histogram_budget_bytes: thread.spec.topology.histogram_budget,
+            threads: thread.spec.total_threads(),
+            processes: thread.spec.topology.workers,
         }
     }
 
@@ -150,27 +152,25 @@ fn grow(
                 groups: pass.groups,
                 open_nodes: pass.open_nodes,
                 histogram_bytes: pass.histogram_bytes,
+                collected_nodes: pass.collected_nodes(),
             });
         }
         let watch = Stopwatch::start();
         let blocks = count(&mut counter, rows, &grower.borrow(), &pass);
         let counted_us = watch.wall_us();
-        let bytes = |block: &TreeBlock| size_of_val(block.counts.as_slice()) as u64;
-        let own = |block: &&TreeBlock| owner_of(block.tree, exchange.peers()) == exchange.index();
-        let (mut block_bytes, mut sent_bytes) = (0, 0);
-        if let Ok(blocks) = &blocks {
-            block_bytes = blocks.iter().map(bytes).sum();
-            sent_bytes = block_bytes - blocks.iter().filter(own).map(bytes).sum::<u64>();
-        }
+        let sent = |block: &&Block| block.owner(exchange.peers()) != exchange.index();
+        let sent_bytes = blocks.iter().flatten().filter(sent).map(Block::bytes).sum();
         thread.counters.add_rows(own_rows);
         thread.counters.add_exchanged_bytes(sent_bytes);
         let waiting = Instant::now();
         let growing = Growing { grower: grower.clone(), pass: pass.clone() };
-        let splits = exchange.choose_splits(&growing, blocks).map_err(Error::Agreed)?;
+        let Chosen { splits, exchanged_bytes, splitting } =
+            exchange.choose_splits(&growing, blocks).map_err(Error::Agreed)?;
         drop(growing);
-        let waiting_us = waiting.elapsed().as_micros() as u64;
+        let round_trip = waiting.elapsed();
+        let waiting_us = round_trip.saturating_sub(splitting).as_micros() as u64;
         thread.level_count.borrow_mut().record_us(counted_us);
-        thread.round_trip.borrow_mut().record_us(waiting_us);
+        thread.round_trip.borrow_mut().record_us(round_trip.as_micros() as u64);
         let applying = Instant::now();
         let summary = thread.leads().then(|| by_feature(&splits));
         grower.borrow_mut().apply(&splits)?;
@@ -179,7 +179,7 @@ fn grow(
             level: pass.level.into(),
             group: pass.group,
             rows: own_rows,
-            busy_us: counted_us + applying.elapsed().as_micros() as u64,
+            busy_us: counted_us + (splitting + applying.elapsed()).as_micros() as u64,
             cpu_us: watch.cpu_us(),
             waiting_us,
             sent_bytes,
@@ -193,8 +193,7 @@ fn grow(
                 level: pass.level.into(),
                 group: pass.group,
                 wall_us: watch.wall_us(),
-                // All threads count blocks of the same sizes, and each block stays at home with one thread of them.
-                exchanged_bytes: block_bytes * (exchange.peers() as u64 - 1),
+                exchanged_bytes,
                 splits,
                 leaves,
             });
@@ -205,7 +204,7 @@ fn grow(
 }
 
 /// The histograms of this thread for a pass. Only reading rows back from disk can fail.
-fn count(counter: &mut Counter, rows: &HeldRows, grower: &Grower, pass: &Pass) -> Result<Vec<TreeBlock>, Failure> {
+fn count(counter: &mut Counter, rows: &HeldRows, grower: &Grower, pass: &Pass) -> Result<Vec<Block>, Failure> {
     let mut counting = counter.start(grower, pass);
     rows.each(|part| counting.add(part))?;
     Ok(counting.finish().blocks)

@@ -113,7 +113,7 @@ pub fn feature_subset(seed: u64, key: u64, node: u32, features: usize, k: usize)
 }
 
 /// A 64-bit mixer: xor-shifts and odd multipliers as in SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
-fn mix(x: u64) -> u64 {
+pub(super) fn mix(x: u64) -> u64 {
     let mut z = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -1,9 +1,10 @@
 //! [`Grower`]: which nodes are counted next, and the trees so far. Identical on every worker.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+use super::pass::{self, Pass};
 use super::paths::Step;
 use super::split::{SplitRule, may_split};
 use super::tree::{Branch, Node, Tree};
@@ -38,8 +39,14 @@ pub struct Params {
     pub min_gain: f64,
     /// Seed of bag weights, folds and feature subsets.
     pub seed: u64,
-    /// Bytes of counters one thread may hold for a pass; levels that need more are counted in groups of nodes.
+    /// Bytes of counters (and of collected rows) one thread may hold for a pass; levels that need more are counted in groups
+    /// of nodes.
     pub histogram_budget_bytes: u64,
+    /// Threads that grow it together, and the processes they are in. They decide what is counted and what is collected, not
+    /// what is found.
+    pub threads: u32,
+    /// See [`Self::threads`].
+    pub processes: u32,
 }
 
 impl Params {
@@ -53,6 +60,8 @@ impl Params {
             min_gain: 0.0,
             seed,
             histogram_budget_bytes: 256 << 20,
+            threads: 1,
+            processes: 1,
         }
     }
 }
@@ -60,49 +69,6 @@ impl Params {
 /// ⌈√features⌉, Spark's `auto` for classification.
 pub fn sqrt_features(features: usize) -> usize {
     (1..=features).find(|k| k * k >= features).unwrap_or(1)
-}
-
-/// One scan of the rows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Pass {
-    /// Depth of the nodes it is for.
-    pub level: u8,
-    /// Which group of the level's nodes, from 0.
-    pub group: u32,
-    /// Groups of the level.
-    pub groups: u32,
-    /// Nodes whose splits it finds.
-    pub open_nodes: u64,
-    /// Bytes of counters each thread holds.
-    pub histogram_bytes: u64,
-    /// What is counted, tree by tree in ascending order; trees without open nodes are absent.
-    pub trees: Vec<PassTree>,
-    /// Whether all features are counted, or only those drawn for each node.
-    pub(super) all_features: bool,
-    /// Whether owners keep the histograms for the next level's siblings.
-    pub(super) keep: bool,
-    /// Features in a slot.
-    pub(super) slot_features: usize,
-}
-
-/// What a pass counts of one tree.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PassTree {
-    /// Index of the tree.
-    pub tree: u32,
-    /// Ascending by node.
-    pub slots: Vec<Slot>,
-}
-
-/// One node that is counted, and what its counts are for. Node numbers: the root is 1, children of i are 2i and 2i + 1.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slot {
-    /// The node.
-    pub node: u32,
-    /// Its own split is looked for.
-    pub open: bool,
-    /// Its sibling's split is looked for, in the parent's counts less these. Then the sibling is the heavier one.
-    pub sibling_open: bool,
 }
 
 /// The split chosen for a node, or that it stays a leaf.
@@ -129,6 +95,19 @@ pub(super) struct GrowingNode {
     gain: f64,
     open: bool,
     decided: bool,
+    /// It or a node above was collected: then its decision, if it is open, comes with theirs.
+    collected: bool,
+}
+
+impl GrowingNode {
+    fn new(number: u32, open: bool, collected: bool) -> Self {
+        GrowingNode { number, left: 0, feature: 0, bin: 0, gain: 0.0, open, decided: false, collected }
+    }
+
+    /// Whether its split is still to be found.
+    pub(super) fn is_open(&self) -> bool {
+        self.open && !self.decided
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -139,11 +118,60 @@ pub(super) struct GrowingTree {
     counts: Vec<u64>,
     /// Index of the first node of the current level.
     pub(super) level_start: usize,
+    /// Deepest level of its leaves.
+    pub(super) depth: u8,
     /// Class counts on the left of each node split in the current level.
     pending: Vec<(usize, Vec<u64>)>,
+    /// Decisions about nodes of deeper levels, below a collected one.
+    ahead: HashMap<u32, NodeSplit>,
 }
 
 impl GrowingTree {
+    /// Bag weight of the node at `index`, of so many classes.
+    pub(super) fn weight_at(&self, index: usize, classes: usize) -> u64 {
+        self.counts[index * classes..][..classes].iter().sum()
+    }
+
+    /// Bag weight of a node of the current level.
+    pub(super) fn weight(&self, node: u32, classes: usize) -> u64 {
+        self.in_level(node).map_or(0, |index| self.weight_at(index, classes))
+    }
+
+    /// Index of a node of the current level.
+    fn in_level(&self, node: u32) -> Option<usize> {
+        let found = self.nodes[self.level_start..].binary_search_by_key(&node, |n| n.number);
+        found.ok().map(|index| self.level_start + index)
+    }
+
+    /// Takes over the decision about the node at `index` of the current level; says what is wrong with it.
+    fn decide(&mut self, index: usize, split: &NodeSplit, shape: Shape) -> Result<(), &'static str> {
+        let node = &mut self.nodes[index];
+        if !node.is_open() {
+            return Err("a second split of a node");
+        }
+        if split.counts.len() != shape.classes {
+            return Err("class counts of the wrong length");
+        }
+        let own = &mut self.counts[index * shape.classes..][..shape.classes];
+        if index == 0 {
+            own.copy_from_slice(&split.counts);
+        } else if own != split.counts {
+            return Err("class counts that differ from the parent's split");
+        }
+        if let Some(chosen) = &split.split {
+            let fits = chosen.left.len() == own.len() && chosen.left.iter().zip(&*own).all(|(l, c)| l <= c);
+            if !fits || usize::from(chosen.feature) >= shape.features {
+                return Err("an impossible split");
+            }
+            node.feature = chosen.feature;
+            node.bin = chosen.bin;
+            node.gain = chosen.gain;
+            self.pending.push((index, chosen.left.clone()));
+        }
+        node.decided = true;
+        Ok(())
+    }
+
     /// The tree as it is walked.
     pub(super) fn steps(&self) -> Vec<Step> {
         let step = |(n, own): (&GrowingNode, u32)| match n.left {
@@ -189,10 +217,13 @@ impl Grower {
             let value = params.min_gain.to_string();
             return Err(ForestError::Parameter { name: "the least gain", value, allowed: "0 or more".into() });
         }
-        let root = GrowingNode { number: 1, left: 0, feature: 0, bin: 0, gain: 0.0, open: true, decided: false };
-        let tree =
-            GrowingTree { nodes: vec![root], counts: vec![0; shape.classes], level_start: 0, pending: Vec::new() };
-        let trees = vec![tree; params.trees.len()];
+        let tree = |spec: &TreeSpec| GrowingTree {
+            nodes: vec![GrowingNode::new(1, true, false)],
+            counts: vec![0; shape.classes],
+            depth: spec.depth,
+            ..GrowingTree::default()
+        };
+        let trees = params.trees.iter().map(tree).collect();
         Ok(Grower { shape, params, trees, level: 0, started: false, kept: false, queue: VecDeque::new(), undecided: 0 })
     }
 
@@ -213,52 +244,49 @@ impl Grower {
             let text = format!("{} nodes of level {} have no decision yet", self.undecided, self.level);
             return Err(ForestError::OutOfStep(text));
         }
-        if self.queue.is_empty() {
+        while self.queue.is_empty() {
             if self.started {
-                self.close_level();
+                self.close_level()?;
             }
             self.started = true;
-            self.plan_level();
+            if self.trees.iter().all(|tree| tree.level_start == tree.nodes.len()) {
+                let stray = self.trees.iter().flat_map(|tree| tree.ahead.values()).next();
+                let text = |stray: &NodeSplit| format!("a split of no node (tree {}, node {})", stray.tree, stray.node);
+                return stray.map_or(Ok(None), |stray| Err(ForestError::OutOfStep(text(stray))));
+            }
+            let (passes, kept) = pass::plan(self, self.level, self.kept);
+            (self.queue, self.kept) = (passes.into(), kept);
         }
         let pass = self.queue.pop_front();
         self.undecided = pass.as_ref().map_or(0, |p| p.open_nodes);
+        for wanted in pass.iter().flat_map(|pass| &pass.trees) {
+            let tree = &mut self.trees[wanted.tree as usize];
+            for &node in &wanted.collected {
+                let index = tree.in_level(node).expect("planned from the nodes of the level");
+                tree.nodes[index].collected = true;
+            }
+        }
         Ok(pass)
     }
 
-    /// Takes over decisions about nodes of the current pass, in any order and in any number of calls.
+    /// Takes over decisions about nodes of the current pass, and about those below collected ones, in any order and in any
+    /// number of calls.
     pub fn apply(&mut self, splits: &[NodeSplit]) -> Result<(), ForestError> {
         for split in splits {
             let wrong =
                 |what: &str| ForestError::OutOfStep(format!("{what} (tree {}, node {})", split.tree, split.node));
             let tree = self.trees.get_mut(split.tree as usize).ok_or_else(|| wrong("a split of an unknown tree"))?;
-            let level = &tree.nodes[tree.level_start..];
-            let found = level.binary_search_by_key(&split.node, |n| n.number);
-            let index = tree.level_start + found.map_err(|_| wrong("a split of an unknown node"))?;
-            let node = &mut tree.nodes[index];
-            if !node.open || node.decided {
+            let below = split.node.checked_ilog2().and_then(|level| level.checked_sub(self.level.into()));
+            let below = below.ok_or_else(|| wrong("a split of an unknown node"))?;
+            let index = tree.in_level(split.node >> below).ok_or_else(|| wrong("a split of an unknown node"))?;
+            if below == 0 {
+                tree.decide(index, split, self.shape).map_err(wrong)?;
+                self.undecided = self.undecided.saturating_sub(1);
+            } else if !tree.nodes[index].collected {
+                return Err(wrong("a split of an unknown node"));
+            } else if tree.ahead.insert(split.node, split.clone()).is_some() {
                 return Err(wrong("a second split of a node"));
             }
-            if split.counts.len() != self.shape.classes {
-                return Err(wrong("class counts of the wrong length"));
-            }
-            let own = &mut tree.counts[index * self.shape.classes..][..self.shape.classes];
-            if self.level == 0 {
-                own.copy_from_slice(&split.counts);
-            } else if own != split.counts {
-                return Err(wrong("class counts that differ from the parent's split"));
-            }
-            if let Some(chosen) = &split.split {
-                let fits = chosen.left.len() == own.len() && chosen.left.iter().zip(&*own).all(|(l, c)| l <= c);
-                if !fits || usize::from(chosen.feature) >= self.shape.features {
-                    return Err(wrong("an impossible split"));
-                }
-                node.feature = chosen.feature;
-                node.bin = chosen.bin;
-                node.gain = chosen.gain;
-                tree.pending.push((index, chosen.left.clone()));
-            }
-            node.decided = true;
-            self.undecided = self.undecided.saturating_sub(1);
         }
         Ok(())
     }
@@ -294,146 +322,36 @@ impl Grower {
         bagging::feature_subset(self.params.seed, key, node, self.shape.features, self.params.features_per_node)
     }
 
-    /// Makes children of the nodes split in the current level.
-    fn close_level(&mut self) {
+    /// Makes children of the nodes split in the current level, and takes over what was decided about them ahead.
+    fn close_level(&mut self) -> Result<(), ForestError> {
         let classes = self.shape.classes;
         self.level += 1;
-        for (tree, spec) in self.trees.iter_mut().zip(&self.params.trees) {
+        for (t, tree) in self.trees.iter_mut().enumerate() {
             let next_start = tree.nodes.len();
             tree.pending.sort_unstable_by_key(|&(index, _)| index);
             for (index, left) in std::mem::take(&mut tree.pending) {
                 let counts = &tree.counts[index * classes..][..classes];
                 let right: Vec<u64> = counts.iter().zip(&left).map(|(c, l)| c - l).collect();
-                let number = tree.nodes[index].number;
+                let GrowingNode { number, collected, .. } = tree.nodes[index];
                 tree.nodes[index].left = tree.nodes.len() as u32;
                 for (side, counts) in [left, right].into_iter().enumerate() {
-                    let open = self.level < spec.depth && may_split(&counts, self.params.min_instances);
-                    tree.nodes.push(GrowingNode {
-                        number: 2 * number + side as u32,
-                        left: 0,
-                        feature: 0,
-                        bin: 0,
-                        gain: 0.0,
-                        open,
-                        decided: false,
-                    });
+                    let open = self.level < tree.depth && may_split(&counts, self.params.min_instances);
+                    tree.nodes.push(GrowingNode::new(2 * number + side as u32, open, collected));
                     tree.counts.extend(counts);
                 }
             }
             tree.level_start = next_start;
-        }
-    }
-
-    /// Decides how the current level is counted: the one place where this is chosen.
-    ///
-    /// Either all features are counted, so that the next level needs to count only the lighter child of each node
-    /// (its sibling is the parent less it): pays while a node draws a fair share of the features and all histograms of
-    /// the level fit the budget. Or each open node is counted over its own features only. Trees are kept together as
-    /// far as they fit, so a group costs only its own trees.
-    fn plan_level(&mut self) {
-        let counters = (self.shape.bins * self.shape.classes) as u64;
-        let all = self.shape.features;
-        let drawn = self.params.features_per_node.min(all);
-        let budget = self.params.histogram_budget_bytes;
-        let open: u64 =
-            self.trees.iter().map(|t| t.nodes[t.level_start..].iter().filter(|n| n.open).count() as u64).sum();
-        if open == 0 {
-            return;
-        }
-        let deeper = self.params.trees.iter().any(|t| t.depth > self.level + 1);
-        let keep = deeper && 4 * drawn >= all && open * counters * all as u64 * 4 <= budget;
-        let derive = std::mem::replace(&mut self.kept, keep);
-        let slot_features = if keep || derive { all } else { drawn };
-        let slot_bytes = slot_features as u64 * counters * 4;
-        let slots_in_budget = ((budget / slot_bytes) as usize).max(1);
-
-        let mut groups: Vec<Vec<PassTree>> = vec![Vec::new()];
-        let mut used = 0;
-        for tree in 0..self.trees.len() {
-            let mut slots = if derive { self.lighter_children(tree) } else { self.open_nodes(tree) };
-            if used + slots.len() > slots_in_budget && used > 0 {
-                groups.push(Vec::new());
-                used = 0;
-            }
-            while !slots.is_empty() {
-                if used == slots_in_budget {
-                    groups.push(Vec::new());
-                    used = 0;
+            for index in next_start..tree.nodes.len() {
+                let node = &tree.nodes[index];
+                if !node.open || !node.collected {
+                    continue;
                 }
-                let rest = slots.split_off(slots.len().min(slots_in_budget - used));
-                used += slots.len();
-                let last = groups.last_mut().expect("begins with one group");
-                last.push(PassTree { tree: tree as u32, slots: std::mem::replace(&mut slots, rest) });
+                let number = node.number;
+                let wrong = |what: &str| ForestError::OutOfStep(format!("{what} (tree {t}, node {number})"));
+                let ahead = tree.ahead.remove(&number).ok_or_else(|| wrong("no split of a collected node"))?;
+                tree.decide(index, &ahead, self.shape).map_err(wrong)?;
             }
         }
-        let count = groups.len() as u32;
-        for (group, trees) in groups.into_iter().enumerate() {
-            let slots = || trees.iter().flat_map(|t| &t.slots);
-            self.queue.push_back(Pass {
-                level: self.level,
-                group: group as u32,
-                groups: count,
-                open_nodes: slots().map(|s| u64::from(s.open) + u64::from(s.sibling_open)).sum(),
-                histogram_bytes: slots().count() as u64 * slot_bytes,
-                all_features: keep || derive,
-                keep,
-                slot_features,
-                trees,
-            });
-        }
-    }
-
-    fn open_nodes(&self, tree: usize) -> Vec<Slot> {
-        let tree = &self.trees[tree];
-        let open = tree.nodes[tree.level_start..].iter().filter(|n| n.open);
-        open.map(|n| Slot { node: n.number, open: true, sibling_open: false }).collect()
-    }
-
-    /// For each pair of siblings of which one is open, the lighter one (the left one of equals). If only the lighter
-    /// is open, its sibling's counts are not needed; if only the heavier is, the lighter still costs less to count.
-    fn lighter_children(&self, tree: usize) -> Vec<Slot> {
-        let tree = &self.trees[tree];
-        let classes = self.shape.classes;
-        let weight = |index: usize| tree.counts[index * classes..][..classes].iter().sum::<u64>();
-        let mut slots = Vec::new();
-        for left in (tree.level_start..tree.nodes.len()).step_by(2) {
-            let (lighter, heavier) = if weight(left) <= weight(left + 1) { (left, left + 1) } else { (left + 1, left) };
-            let (lighter, heavier) = (&tree.nodes[lighter], &tree.nodes[heavier]);
-            if lighter.open || heavier.open {
-                slots.push(Slot { node: lighter.number, open: lighter.open, sibling_open: heavier.open });
-            }
-        }
-        slots
-    }
-}
-
-impl Pass {
-    /// Counters of a slot: features × bins × classes.
-    pub fn slot_counters(&self, shape: Shape) -> usize {
-        self.slot_features * shape.bins * shape.classes
-    }
-
-    /// Share of the weight of its trees that lies in the counted nodes, 0..=1.
-    pub(super) fn counted_share(&self, grower: &Grower) -> f64 {
-        let classes = grower.shape.classes;
-        let (mut counted, mut all) = (0, 0);
-        for PassTree { tree, slots } in &self.trees {
-            let tree = &grower.trees[*tree as usize];
-            let weight = |node: usize| tree.counts[node * classes..][..classes].iter().sum::<u64>();
-            let is_counted = |node: &GrowingNode| slots.binary_search_by_key(&node.number, |slot| slot.node).is_ok();
-            counted +=
-                (tree.level_start..tree.nodes.len()).filter(|&i| is_counted(&tree.nodes[i])).map(weight).sum::<u64>();
-            all += weight(0);
-        }
-        counted as f64 / all.max(1) as f64
-    }
-
-    /// The features whose counters a slot holds, in order.
-    pub(super) fn features_of(&self, grower: &Grower, tree: u32, slot: &Slot) -> Vec<u8> {
-        if self.all_features {
-            (0..self.slot_features).map(|f| f as u8).collect()
-        } else {
-            grower.feature_subset(tree, slot.node)
-        }
+        Ok(())
     }
 }

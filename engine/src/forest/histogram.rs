@@ -1,11 +1,15 @@
 //! [`LevelHistogram`]: what one thread counted in a pass. [`Owner`]: adds the counts of all threads and splits.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use serde::{Deserialize, Serialize};
 
-use super::grower::{Grower, NodeSplit, Pass, PassTree};
+use super::bagging::mix;
+use super::grower::{Grower, NodeSplit};
+use super::pass::{Pass, PassTree};
 use super::split::best_split;
+use super::subtree::{Record, Subtree};
 use super::{ForestError, Shape};
 
 /// Most counters in one [`TreeBlock`]: 1 MiB.
@@ -22,36 +26,93 @@ pub struct TreeBlock {
     pub counts: Vec<u32>,
 }
 
+/// Drawn rows of a collected node, or some of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRows {
+    /// Index of the tree.
+    pub tree: u32,
+    /// Number of the node.
+    pub node: u32,
+    /// Each row's bins, label and weight, as in [`Record`].
+    pub rows: Vec<u8>,
+}
+
+/// What goes to an owner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Block {
+    /// Of counted nodes.
+    Counters(TreeBlock),
+    /// Of a collected node.
+    Rows(NodeRows),
+}
+
+impl Block {
+    /// The thread that gets it, of `peers` threads: that of the tree, or that of the collected node.
+    pub fn owner(&self, peers: usize) -> usize {
+        match self {
+            Block::Counters(counters) => owner_of(counters.tree, peers),
+            Block::Rows(rows) => owner_of_node(rows.tree, rows.node, peers),
+        }
+    }
+
+    /// Bytes of its counters or rows.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Block::Counters(counters) => size_of_val(counters.counts.as_slice()) as u64,
+            Block::Rows(rows) => rows.rows.len() as u64,
+        }
+    }
+}
+
 /// What one thread counted in a pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LevelHistogram {
     /// Rows scanned.
     pub rows: u64,
-    /// One or more blocks for each tree of the pass.
-    pub blocks: Vec<TreeBlock>,
+    /// One or more blocks for each tree of the pass, and at most one for each collected node.
+    pub blocks: Vec<Block>,
 }
 
 impl LevelHistogram {
-    /// Bytes of counters.
+    /// Bytes of counters and rows.
     pub fn bytes(&self) -> u64 {
-        self.blocks.iter().map(|b| b.counts.len() as u64 * 4).sum()
+        self.blocks.iter().map(Block::bytes).sum()
     }
 
     /// Adds the counters of one tree, cut into blocks that travel well.
     pub(super) fn push(&mut self, tree: u32, counts: Vec<u32>) {
         if counts.len() <= BLOCK_COUNTERS {
-            return self.blocks.push(TreeBlock { tree, offset: 0, counts });
+            if !counts.is_empty() {
+                self.blocks.push(Block::Counters(TreeBlock { tree, offset: 0, counts }));
+            }
+            return;
         }
         for (i, part) in counts.chunks(BLOCK_COUNTERS).enumerate() {
             let offset = (i * BLOCK_COUNTERS) as u64;
-            self.blocks.push(TreeBlock { tree, offset, counts: part.to_vec() });
+            self.blocks.push(Block::Counters(TreeBlock { tree, offset, counts: part.to_vec() }));
         }
+    }
+
+    /// Adds the rows of the collected nodes of one tree.
+    pub(super) fn push_rows(&mut self, tree: &PassTree, collected: Vec<Vec<u8>>) {
+        let rows = tree.collected.iter().zip(collected).filter(|(_, rows)| !rows.is_empty());
+        self.blocks.extend(rows.map(|(&node, rows)| Block::Rows(NodeRows { tree: tree.tree, node, rows })));
     }
 }
 
 /// The thread that adds up and splits a tree, of `peers` threads.
-pub fn owner_of(tree: u32, peers: usize) -> usize {
+fn owner_of(tree: u32, peers: usize) -> usize {
     tree as usize % peers.max(1)
+}
+
+/// The thread that grows a collected node: there are many, so they are dealt by chance.
+fn owner_of_node(tree: u32, node: u32, peers: usize) -> usize {
+    (mix(u64::from(tree) << 32 | u64::from(node)) % peers.max(1) as u64) as usize
+}
+
+/// Levels from the root to a node.
+fn level_of(node: u32) -> u32 {
+    node.checked_ilog2().unwrap_or(0)
 }
 
 /// Counters that are narrow until a sum needs more.
@@ -125,22 +186,57 @@ pub struct Owner {
     peers: usize,
     /// Sums of the current pass, by tree.
     sums: HashMap<u32, Counters>,
-    /// Histograms of the level before, by (tree, node).
+    /// Histograms by (tree, node), of the level before and those that this level leaves for the next.
     parents: HashMap<(u32, u32), Counters>,
+    /// Rows of the current pass's collected nodes, by (tree, node).
+    rows: HashMap<(u32, u32), Vec<u8>>,
+    subtree: Subtree,
 }
 
 impl Owner {
     /// Owner of the trees with [`owner_of`]`(tree, peers)` = `index`.
     pub fn new(shape: Shape, index: usize, peers: usize) -> Self {
-        Owner { shape, index, peers, sums: HashMap::new(), parents: HashMap::new() }
+        Owner {
+            shape,
+            index,
+            peers,
+            sums: HashMap::new(),
+            parents: HashMap::new(),
+            rows: HashMap::new(),
+            subtree: Subtree::default(),
+        }
     }
 
     /// Adds a block of any thread.
-    pub fn add(&mut self, pass: &Pass, block: TreeBlock) -> Result<(), ForestError> {
-        let wrong = |what: &str| ForestError::OutOfStep(format!("{what} (tree {})", block.tree));
-        if owner_of(block.tree, self.peers) != self.index {
-            return Err(wrong("counts reached a thread that does not own their tree"));
+    pub fn add(&mut self, pass: &Pass, block: Block) -> Result<(), ForestError> {
+        if block.owner(self.peers) != self.index {
+            return Err(ForestError::OutOfStep("counts or rows reached a thread that does not own their nodes".into()));
         }
+        match block {
+            Block::Counters(counters) => self.add_counters(pass, counters),
+            Block::Rows(rows) => self.add_rows(pass, rows),
+        }
+    }
+
+    fn add_rows(&mut self, pass: &Pass, block: NodeRows) -> Result<(), ForestError> {
+        let NodeRows { tree, node, rows } = block;
+        let wrong = |what: &str| ForestError::OutOfStep(format!("{what} (tree {tree}, node {node})"));
+        let found = pass.trees.binary_search_by_key(&tree, |t| t.tree).ok();
+        if found.is_none_or(|found| pass.trees[found].collected.binary_search(&node).is_err()) {
+            return Err(wrong("rows of a node that the pass does not collect"));
+        }
+        if !Record::new(self.shape).fits(self.shape, &rows) {
+            return Err(wrong("rows of another shape"));
+        }
+        match self.rows.entry((tree, node)) {
+            Entry::Vacant(vacant) => drop(vacant.insert(rows)),
+            Entry::Occupied(mut known) => known.get_mut().extend(rows),
+        }
+        Ok(())
+    }
+
+    fn add_counters(&mut self, pass: &Pass, block: TreeBlock) -> Result<(), ForestError> {
+        let wrong = |what: &str| ForestError::OutOfStep(format!("{what} (tree {})", block.tree));
         let found = pass.trees.binary_search_by_key(&block.tree, |t| t.tree);
         let tree = &pass.trees[found.map_err(|_| wrong("counts of a tree that the pass does not count"))?];
         let len = tree.slots.len() * pass.slot_counters(self.shape);
@@ -160,16 +256,21 @@ impl Owner {
     /// Decides every open node of the pass in the trees it owns, once the blocks of all threads were added.
     pub fn split(&mut self, grower: &Grower, pass: &Pass) -> Result<Vec<NodeSplit>, ForestError> {
         let mut decisions = Vec::new();
-        let mut kept = HashMap::new();
+        // What was kept for nodes that turned out to need no counting.
+        self.parents.retain(|&(_, node), _| level_of(node) + 1 >= pass.level.into());
         for tree in &pass.trees {
-            if owner_of(tree.tree, self.peers) != self.index {
-                continue;
+            if owner_of(tree.tree, self.peers) == self.index {
+                self.split_tree(grower, pass, tree, &mut decisions)?;
             }
-            self.split_tree(grower, pass, tree, &mut decisions, &mut kept)?;
+            for &node in &tree.collected {
+                if owner_of_node(tree.tree, node, self.peers) == self.index {
+                    let mut rows = self.rows.remove(&(tree.tree, node)).unwrap_or_default();
+                    self.subtree.grow(grower, tree.tree, node, &mut rows, &mut decisions);
+                }
+            }
         }
         self.sums.clear();
-        // Histograms of a level are kept only if it was one pass, and then all of the level before were used.
-        self.parents = kept;
+        self.rows.clear();
         Ok(decisions)
     }
 
@@ -179,7 +280,6 @@ impl Owner {
         pass: &Pass,
         tree: &PassTree,
         decisions: &mut Vec<NodeSplit>,
-        kept: &mut HashMap<(u32, u32), Counters>,
     ) -> Result<(), ForestError> {
         let slot_len = pass.slot_counters(self.shape);
         let sums = self.sums.remove(&tree.tree);
@@ -195,7 +295,7 @@ impl Owner {
                 let features: Vec<u8> = (0..self.shape.features).map(|f| f as u8).collect();
                 let decision = self.decide(grower, pass, tree.tree, slot.node ^ 1, &features, &sibling);
                 if pass.keep && decision.split.is_some() {
-                    kept.insert((tree.tree, slot.node ^ 1), sibling);
+                    self.parents.insert((tree.tree, slot.node ^ 1), sibling);
                 }
                 decisions.push(decision);
             }
@@ -203,7 +303,7 @@ impl Owner {
                 let features = pass.features_of(grower, tree.tree, slot);
                 let decision = self.decide(grower, pass, tree.tree, slot.node, &features, &own);
                 if pass.keep && decision.split.is_some() {
-                    kept.insert((tree.tree, slot.node), own);
+                    self.parents.insert((tree.tree, slot.node), own);
                 }
                 decisions.push(decision);
             }

@@ -18,7 +18,7 @@ pub struct Split {
 }
 
 /// What a split must satisfy.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct SplitRule {
     /// Least bag weight of a child; at least 1.
     pub min_instances: u64,
@@ -47,25 +47,62 @@ pub fn best_split<'a>(
     counts: &[u64],
     candidates: impl Iterator<Item = (u8, &'a [u64])>,
 ) -> Option<Split> {
-    let min_instances = rule.min_instances.max(1);
-    if !may_split(counts, min_instances) {
-        return None;
-    }
-    let total: u64 = counts.iter().sum();
-    let mut best: Option<(f64, u8, u8)> = None;
-    let mut left = vec![0u64; shape.classes];
-    let mut best_left = Vec::new();
+    let mut best = BestSplit::default();
+    best.begin(shape, rule, counts);
     for (feature, histogram) in candidates {
-        left.fill(0);
+        best.offer(feature, histogram.chunks_exact(shape.classes).enumerate());
+    }
+    best.take()
+}
+
+/// [`best_split`] a feature at a time. Holds scratch memory, so it is kept between nodes.
+#[derive(Debug, Default)]
+pub(super) struct BestSplit {
+    bins: usize,
+    rule: SplitRule,
+    /// Of the node; empty if it has no split.
+    counts: Vec<u64>,
+    total: u64,
+    left: Vec<u64>,
+    /// Score, feature and bin.
+    best: Option<(f64, u8, u8)>,
+    best_left: Vec<u64>,
+}
+
+impl BestSplit {
+    /// Begins a node of these class counts.
+    pub(super) fn begin(&mut self, shape: Shape, rule: SplitRule, counts: &[u64]) {
+        self.rule = SplitRule { min_instances: rule.min_instances.max(1), ..rule };
+        self.bins = shape.bins;
+        self.counts.clear();
+        if may_split(counts, self.rule.min_instances) {
+            self.counts.extend(counts);
+        }
+        self.total = counts.iter().sum();
+        self.best = None;
+    }
+
+    /// Offers the counters of the next feature, `classes` for each bin, the bins ascending. Empty ones can be absent.
+    pub(super) fn offer<'a, T: Copy + Into<u64> + 'a>(
+        &mut self,
+        feature: u8,
+        histogram: impl Iterator<Item = (usize, &'a [T])>,
+    ) {
+        if self.counts.is_empty() {
+            return;
+        }
+        let min_instances = self.rule.min_instances;
+        self.left.clear();
+        self.left.resize(self.counts.len(), 0);
         let mut left_total = 0u64;
-        for bin in 0..shape.bins - 1 {
-            let added = &histogram[bin * shape.classes..(bin + 1) * shape.classes];
+        for (bin, added) in histogram.take_while(|&(bin, _)| bin < self.bins - 1) {
             let before = left_total;
-            for (sum, &c) in left.iter_mut().zip(added) {
+            for (sum, &c) in self.left.iter_mut().zip(added) {
+                let c: u64 = c.into();
                 *sum += c;
                 left_total += c;
             }
-            let right_total = total - left_total;
+            let right_total = self.total - left_total;
             // An empty bin repeats the split before it, which wins the tie.
             if left_total == before || left_total < min_instances {
                 continue;
@@ -73,28 +110,33 @@ pub fn best_split<'a>(
             if right_total < min_instances {
                 break;
             }
-            let (left_squares, right_squares) = squares(&left, counts, total);
+            let (left_squares, right_squares) = squares(&self.left, &self.counts, self.total);
             let score = left_squares / left_total as f64 + right_squares / right_total as f64;
-            if best.is_none_or(|(s, ..)| score > s) {
-                best = Some((score, feature, bin as u8));
-                best_left.clone_from(&left);
+            if self.best.is_none_or(|(s, ..)| score > s) {
+                self.best = Some((score, feature, bin as u8));
+                self.best_left.clone_from(&self.left);
             }
         }
     }
-    let (score, feature, bin) = best?;
-    let (own_squares, _) = squares(counts, counts, total);
-    let n = total as f64;
-    let gain = (score - own_squares / n) / n;
-    // Rounding can show a gain where there is none: it is 0 exactly if the children are mixed as their parent is.
-    let left_total: u64 = best_left.iter().sum();
-    let proportional = best_left
-        .iter()
-        .zip(counts)
-        .all(|(&l, &c)| u128::from(l) * u128::from(total) == u128::from(c) * u128::from(left_total));
-    if proportional || gain <= 0.0 || gain < rule.min_gain {
-        return None;
+
+    /// The best of what was offered.
+    pub(super) fn take(&mut self) -> Option<Split> {
+        let (score, feature, bin) = self.best.take()?;
+        let (counts, total, left) = (&self.counts, self.total, &self.best_left);
+        let (own_squares, _) = squares(counts, counts, total);
+        let n = total as f64;
+        let gain = (score - own_squares / n) / n;
+        // Rounding can show a gain where there is none: it is 0 exactly if the children are mixed as their parent is.
+        let left_total: u64 = left.iter().sum();
+        let proportional = left
+            .iter()
+            .zip(counts)
+            .all(|(&l, &c)| u128::from(l) * u128::from(total) == u128::from(c) * u128::from(left_total));
+        if proportional || gain <= 0.0 || gain < self.rule.min_gain {
+            return None;
+        }
+        Some(Split { feature, bin, gain, left: left.clone() })
     }
-    Some(Split { feature, bin, gain, left: best_left })
 }
 
 /// Sums of squares of `left` and of `counts` − `left`, exact before they are rounded once.

@@ -87,6 +87,7 @@ fn run_passes(state: &RunState) -> Vec<Slice> {
             let end = level.finished.as_ref()?;
             let facts = json!({
                 "open_nodes": level.started.map(|start| start.open_nodes),
+                "collected_nodes": level.started.map(|start| start.collected_nodes),
                 "histogram_bytes": level.started.map(|start| start.histogram_bytes),
                 "exchanged_bytes": end.exchanged_bytes,
                 "leaves": end.leaves,

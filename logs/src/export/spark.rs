@@ -326,6 +326,7 @@ impl Log<'_> {
         };
         if let Some(start) = level.started {
             add("open nodes".into(), start.open_nodes.to_string());
+            add("collected nodes".into(), start.collected_nodes.to_string());
             add("histogram bytes of a thread".into(), start.histogram_bytes.to_string());
         }
         let waiting_us = crate::state::total(level.threads.values().map(|share| share.waiting_us));

@@ -182,6 +182,7 @@ impl Table {
                 ("level", key.level.into()),
                 ("group", key.group.into()),
                 ("open_nodes", level.started.map(|start| start.open_nodes).into()),
+                ("collected_nodes", level.started.map(|start| start.collected_nodes).into()),
                 ("histogram_bytes", level.started.map(|start| start.histogram_bytes).into()),
                 ("source", Source::Thread { worker: *worker, thread: *thread }.to_string().into()),
                 ("rows", share.rows.into()),

@@ -336,6 +336,8 @@ pub struct LevelStart {
     pub groups: u32,
     pub open_nodes: u64,
     pub histogram_bytes: u64,
+    #[serde(default)]
+    pub collected_nodes: u64,
 }
 
 /// A thread's share of a pass.

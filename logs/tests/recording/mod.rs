@@ -217,6 +217,7 @@ fn level(run: &mut Recording, level: u32, start_ms: u64) {
             groups: 1,
             open_nodes,
             histogram_bytes: open_nodes * 7 * 32 * 3 * 4,
+            collected_nodes: 0,
         },
     );
     for worker in 0..2 {
@@ -531,14 +532,15 @@ fn any_kind() -> BoxedStrategy<EventKind> {
         (subset(), vec((any::<i64>(), n()), 0..4))
             .prop_map(|(subset, classes)| K::ClassesCounted { subset, classes })
             .boxed(),
-        (small(), small(), small(), small(), n(), n())
-            .prop_map(|(batch, level, group, groups, open_nodes, histogram_bytes)| K::LevelStarted {
+        (small(), small(), small(), small(), n(), n(), n())
+            .prop_map(|(batch, level, group, groups, open_nodes, histogram_bytes, collected_nodes)| K::LevelStarted {
                 batch,
                 level,
                 group,
                 groups,
                 open_nodes,
                 histogram_bytes,
+                collected_nodes,
             })
             .boxed(),
         (small(), small(), small(), n(), n(), n(), n(), n())

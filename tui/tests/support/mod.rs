@@ -164,6 +164,7 @@ pub(crate) fn events(shape: Shape) -> Vec<RunEvent> {
             groups: 1,
             open_nodes,
             histogram_bytes: open_nodes * 16_000,
+            collected_nodes: 0,
         };
         add(start, first, started);
         for w in 0..workers {

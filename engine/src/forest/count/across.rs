@@ -6,7 +6,8 @@
 
 use super::super::bagging::DrawKey;
 use super::super::block::{Block, Run};
-use super::super::grower::{Grower, Pass};
+use super::super::grower::Grower;
+use super::super::pass::{Pass, PassTree};
 use super::super::simd::{
     self, Aligned, Cells, InstructionSet, LANE_ROWS, LANE_WORDS, LaneKeys, Places, WALK_LEVELS, Walk,
 };
@@ -53,7 +54,7 @@ impl Across {
         let level = usize::from(pass.level);
         let slots = 1 << level.saturating_sub(1);
         let counters = shape.classes * shape.bins;
-        if level > WALK_LEVELS || !pass.trees.iter().all(super::plan::one_child) {
+        if level > WALK_LEVELS || !pass.trees.iter().all(PassTree::one_child) {
             return None;
         }
         let Dealt { places, keys } = Dealt::new(grower, pass);

@@ -1,8 +1,9 @@
 //! Adding drawn rows to counters of any shape.
 
 use super::super::bagging;
-use super::super::grower::Pass;
+use super::super::pass::Pass;
 use super::super::simd::{self, RUN};
+use super::super::subtree::Record;
 use super::super::{BinnedRows, InstructionSet, Shape};
 use super::Rows;
 use super::plan::{Adding, Landing, TreePlan};
@@ -69,6 +70,14 @@ impl Landed<'_> {
     /// The rows wait in `sorted`.
     pub(super) fn wait(self, sorted: &mut Sorted) {
         self.numbered(|number, slot, row, weight| sorted.push(number, row, slot, weight));
+    }
+
+    /// Those in `counted` slots wait in `sorted`, the others are collected.
+    pub(super) fn collect(self, counted: u32, sorted: &mut Sorted, record: Record, collected: &mut [Vec<u8>]) {
+        self.numbered(|number, slot, row, weight| match slot.checked_sub(counted) {
+            None => sorted.push(number, row, slot, weight),
+            Some(place) => record.push(&mut collected[place as usize], row, weight),
+        });
     }
 
     /// Calls `each` with the number in the part, the slot, the bytes and the weight of each row.

@@ -2,7 +2,8 @@
 
 use super::super::SKIPPED;
 use super::super::bagging::TREES_A_HASH;
-use super::super::grower::{Grower, Pass};
+use super::super::grower::Grower;
+use super::super::pass::Pass;
 use super::super::simd::{DRAWN_ROWS, LANES};
 
 /// The lanes of a pass's trees, four for each key that trees share draws by.

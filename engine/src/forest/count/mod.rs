@@ -18,10 +18,12 @@ pub use naive::count_naive;
 
 use super::bagging::{self, DrawKey, TREES_A_HASH};
 use super::block::{Block, FoldSpec};
-use super::grower::{Grower, Pass, PassTree};
+use super::grower::Grower;
 use super::histogram::LevelHistogram;
+use super::pass::{Pass, PassTree};
 use super::paths::PATH_LEVELS;
 use super::simd::{self, Active, Aligned, Bitmap, Drawn, RUN, RUN_WORDS};
+use super::subtree::Record;
 use super::{BinnedRows, InstructionSet, Shape};
 use general::{Selected, Waiting};
 use plan::{Adding, FourPlan, Landing, Plan, TreePlan};
@@ -90,7 +92,7 @@ impl Counter {
         let plan = Plan::new(self.shape, grower, pass);
         let len = |tree: &PassTree| tree.slots.len() * pass.slot_counters(self.shape);
         let plans = plan.fours.iter().flat_map(|four| &four.trees).map(Some).chain(std::iter::repeat(None));
-        let counts = |(tree, how): (&PassTree, _)| Counts::new(plan.adding, how, tree.slots.len(), len(tree));
+        let counts = |(tree, how): (&PassTree, _)| Counts::new(plan.adding, how, tree, len(tree));
         let counts = pass.trees.iter().zip(plans).map(counts).collect();
         Counting { counter: self, grower, pass, plan, counts, histogram: LevelHistogram::default(), since_flush: 0 }
     }
@@ -202,6 +204,10 @@ impl Counter {
                 let n = simd::select(self.set, draws, active, path, places, listed);
                 let landed = selected.land(self.set, &tree.landing, rows, stride, draws, n);
                 match &mut counts.sorted {
+                    Some(sorted) if !counts.collected.is_empty() => {
+                        let record = Record::new(self.shape);
+                        landed.collect(tree.counted, sorted, record, &mut counts.collected);
+                    }
                     Some(sorted) => landed.wait(sorted),
                     None => general::add(self.shape, plan.adding, pass, tree, landed, &mut counts.wide),
                 }
@@ -258,6 +264,7 @@ impl Counting<'_> {
         finish(&mut self.plan, self.grower, self.pass, &mut self.counts);
         for (tree, counts) in self.pass.trees.iter().zip(self.counts) {
             self.histogram.push(tree.tree, counts.wide);
+            self.histogram.push_rows(tree, counts.collected);
         }
         self.histogram
     }
@@ -287,21 +294,25 @@ struct Counts {
     wide: Vec<u32>,
     /// With [`Adding::Seven`], counters that are nearer.
     narrow: Option<Narrow>,
-    /// Where the counters would be too far.
+    /// Where the counters would be too far, or some rows are collected.
     sorted: Option<Sorted>,
+    /// Rows of the collected nodes.
+    collected: Vec<Vec<u8>>,
 }
 
 impl Counts {
-    /// For `slots` slots with `len` counters together, of a tree counted row by row or, without a plan, in lanes, which have
+    /// For slots with `len` counters together, of a tree counted row by row or, without a plan, in lanes, which have
     /// counters of their own.
-    fn new(adding: Adding, tree: Option<&TreePlan>, slots: usize, len: usize) -> Self {
-        let found_by_path = |tree: &TreePlan| matches!(tree.landing, Landing::Slots { .. });
-        let near = adding == Adding::Seven && 2 * len <= FAR_BYTES && tree.is_some_and(found_by_path);
-        let sorted = tree.is_some() && !near && 4 * len > FAR_BYTES && slots <= MOST_SLOTS;
+    fn new(adding: Adding, how: Option<&TreePlan>, tree: &PassTree, len: usize) -> Self {
+        let found_by_path = |how: &TreePlan| matches!(how.landing, Landing::Slots { .. });
+        let collects = !tree.collected.is_empty();
+        let near = adding == Adding::Seven && 2 * len <= FAR_BYTES && how.is_some_and(found_by_path) && !collects;
+        let sorted = how.is_some() && !near && 4 * len > FAR_BYTES && tree.slots.len() <= MOST_SLOTS;
         Counts {
             wide: vec![0; len],
             narrow: near.then(|| Narrow { counts: vec![0; len], room: u16::MAX.into() }),
-            sorted: sorted.then(Sorted::default),
+            sorted: (sorted || collects).then(Sorted::default),
+            collected: vec![Vec::new(); tree.collected.len()],
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The obvious loop, against which the fast ones are proved and measured.
 
 use super::super::bagging::{self, Folds};
-use super::super::grower::{Grower, GrowingTree, Pass, PassTree};
+use super::super::grower::{Grower, GrowingTree};
 use super::super::histogram::LevelHistogram;
+use super::super::pass::{Pass, PassTree};
+use super::super::subtree::Record;
 use super::super::{BinnedRows, SKIPPED};
 
 /// What [`super::Counter::count`] counts, row by row: walk from the root, look up the slot, add the weight.
@@ -10,19 +12,28 @@ pub fn count_naive<'a>(rows: impl IntoIterator<Item = &'a BinnedRows>, grower: &
     let mut histogram = LevelHistogram::default();
     let len = |tree: &PassTree| tree.slots.len() * pass.slot_counters(grower.shape());
     let mut counts: Vec<Vec<u32>> = pass.trees.iter().map(|t| vec![0; len(t)]).collect();
+    let mut collected: Vec<Vec<Vec<u8>>> = pass.trees.iter().map(|t| vec![Vec::new(); t.collected.len()]).collect();
     for part in rows {
         histogram.rows += part.rows() as u64;
-        for (tree, counts) in pass.trees.iter().zip(&mut counts) {
-            count_tree(part, grower, pass, tree, counts);
+        for (tree, (counts, collected)) in pass.trees.iter().zip(counts.iter_mut().zip(&mut collected)) {
+            count_tree(part, grower, pass, tree, counts, collected);
         }
     }
-    for (tree, counts) in pass.trees.iter().zip(counts) {
+    for (tree, (counts, collected)) in pass.trees.iter().zip(counts.into_iter().zip(collected)) {
         histogram.push(tree.tree, counts);
+        histogram.push_rows(tree, collected);
     }
     histogram
 }
 
-fn count_tree(rows: &BinnedRows, grower: &Grower, pass: &Pass, tree: &PassTree, counts: &mut [u32]) {
+fn count_tree(
+    rows: &BinnedRows,
+    grower: &Grower,
+    pass: &Pass,
+    tree: &PassTree,
+    counts: &mut [u32],
+    collected: &mut [Vec<u8>],
+) {
     let shape = grower.shape();
     let params = grower.params();
     let spec = params.trees[tree.tree as usize];
@@ -42,6 +53,9 @@ fn count_tree(rows: &BinnedRows, grower: &Grower, pass: &Pass, tree: &PassTree, 
                 continue;
             }
             let node = walk(growing, row);
+            if let Ok(place) = tree.collected.binary_search(&node) {
+                Record::new(shape).push(&mut collected[place], row, weight);
+            }
             let Ok(slot) = tree.slots.binary_search_by_key(&node, |s| s.node) else { continue };
             let base = slot * shape.classes + usize::from(label);
             for (place, &feature) in features[slot].iter().enumerate() {

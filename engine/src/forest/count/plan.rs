@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use super::super::bagging::TREES_A_HASH;
 use super::super::block::plane_depth;
-use super::super::grower::{Grower, Pass, PassTree};
+use super::super::grower::Grower;
+use super::super::pass::{Pass, PassTree};
 use super::super::paths::{ACTIVE_LEVELS, End, PATH_LEVELS, Paths, Step, choose_levels};
 use super::super::simd::{Bases, Descent, NO_SLOT, RUN};
 use super::super::{Shape, TreeSpec};
@@ -55,6 +56,8 @@ pub(super) struct FourPlan {
 pub(super) struct TreePlan {
     /// Place of the tree in the pass.
     pub(super) index: usize,
+    /// Slots that are counted; those of collected nodes come after them.
+    pub(super) counted: u32,
     pub(super) spec: TreeSpec,
     pub(super) paths: Paths,
     pub(super) landing: Landing,
@@ -101,11 +104,6 @@ impl Plan {
     }
 }
 
-/// Whether at most one child of each node is counted.
-pub(super) fn one_child(tree: &PassTree) -> bool {
-    !tree.slots.windows(2).any(|w| w[0].node >> 1 == w[1].node >> 1)
-}
-
 impl TreePlan {
     #[allow(clippy::too_many_arguments)]
     fn new(
@@ -121,11 +119,12 @@ impl TreePlan {
         let spec = grower.params().trees[tree.tree as usize];
         let growing = &grower.trees[tree.tree as usize];
         let number = |node: u32| growing.nodes[node as usize].number;
-        let slot_of: HashMap<u32, u32> = tree.slots.iter().zip(0..).map(|(s, i)| (s.node, i)).collect();
+        let nodes_of_slots = tree.slots.iter().map(|slot| slot.node).chain(tree.collected.iter().copied());
+        let slot_of: HashMap<u32, u32> = nodes_of_slots.zip(0..).collect();
         let level = usize::from(pass.level);
         let decided = levels == level;
         // If at most one child of each node is counted, the last decision need not be in the path.
-        let one_child = decided && level > 0 && one_child(tree);
+        let one_child = decided && level > 0 && tree.one_child();
         let active_levels = if one_child { level - 1 } else { levels };
         let path_levels = active_levels.min(PATH_LEVELS);
         let walk = path_levels < if one_child { level - 1 } else { level };
@@ -161,7 +160,7 @@ impl TreePlan {
                     if one_child { counted_child(*place).map(|c| c.1) } else { slot_of.get(&number(*place)).copied() };
                 *place = slot.unwrap_or(0);
             }
-            let bases = Box::new(Bases::new(&places, tree.slots.len(), shape.classes));
+            let bases = Box::new(Bases::new(&places, slot_of.len(), shape.classes));
             Landing::Slots { slots: places, bases }
         };
         let features = if pass.all_features {
@@ -169,6 +168,6 @@ impl TreePlan {
         } else {
             tree.slots.iter().flat_map(|s| grower.feature_subset(tree.tree, s.node)).collect()
         };
-        TreePlan { index, spec, paths, landing, features }
+        TreePlan { index, counted: tree.slots.len() as u32, spec, paths, landing, features }
     }
 }

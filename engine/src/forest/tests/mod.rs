@@ -1,6 +1,7 @@
 //! Tests over the whole of growing: several counters and owners, groups, siblings, sameness.
 
 mod adversarial;
+mod deep;
 mod finished;
 
 use proptest::prelude::*;
@@ -52,7 +53,7 @@ fn grow(parts: &[Vec<BinnedRows>], mut grower: Grower, set: InstructionSet) -> V
         }
         blocks.reverse();
         for block in blocks {
-            owners[owner_of(block.tree, peers)].add(&pass, block).unwrap();
+            owners[block.owner(peers)].add(&pass, block).unwrap();
         }
         let mut splits: Vec<NodeSplit> = owners.iter_mut().flat_map(|o| o.split(&grower, &pass).unwrap()).collect();
         splits.reverse();
@@ -258,12 +259,13 @@ fn counts_beyond_32_bits_are_added_exactly() {
     let pass = grower.next_pass().unwrap().unwrap();
     // Class, then bin: [class 0: 5 left, 3 right; class 1: 0 left, max right], nine times, half of them cut in two.
     let counts = [5, 3, 0, u32::MAX];
+    let block = |offset, counts: &[u32]| Block::Counters(TreeBlock { tree: 0, offset, counts: counts.to_vec() });
     for i in 0..9 {
         if i % 2 == 0 {
-            owner.add(&pass, TreeBlock { tree: 0, offset: 0, counts: counts.to_vec() }).unwrap();
+            owner.add(&pass, block(0, &counts)).unwrap();
         } else {
-            owner.add(&pass, TreeBlock { tree: 0, offset: 3, counts: counts[3..].to_vec() }).unwrap();
-            owner.add(&pass, TreeBlock { tree: 0, offset: 0, counts: counts[..3].to_vec() }).unwrap();
+            owner.add(&pass, block(3, &counts[3..])).unwrap();
+            owner.add(&pass, block(0, &counts[..3])).unwrap();
         }
     }
     let splits = owner.split(&grower, &pass).unwrap();
@@ -277,7 +279,7 @@ fn a_pass_out_of_step_is_an_error() {
     let pass = grower.next_pass().unwrap().unwrap();
     assert!(matches!(grower.next_pass(), Err(ForestError::OutOfStep(_))));
     let mut owner = Owner::new(SHAPE, 1, 2);
-    let block = |tree, offset, len| TreeBlock { tree, offset, counts: vec![0; len] };
+    let block = |tree, offset, len| Block::Counters(TreeBlock { tree, offset, counts: vec![0; len] });
     for wrong in [block(0, 0, 1), block(5, 0, 1), block(1, 2015, 2), block(1, u64::MAX, 1)] {
         assert!(matches!(owner.add(&pass, wrong), Err(ForestError::OutOfStep(_))));
     }

@@ -106,9 +106,17 @@ impl EventSink for Progress {
         match &event.kind {
             EventKind::PhaseStarted { phase } => self.enter(*phase, &state),
             EventKind::PartitionLoaded { .. } | EventKind::LevelFinished { .. } => self.bar.inc(1),
-            EventKind::LevelStarted { level, open_nodes, groups, .. } => {
-                let groups = if *groups > 1 { format!(" in {groups} groups") } else { String::new() };
-                self.bar.set_message(format!("level {level}: {} open nodes{groups}", count(*open_nodes)));
+            EventKind::LevelStarted { level, open_nodes, group, groups, collected_nodes, .. } => {
+                let of_groups = if *groups > 1 { format!(", group {} of {groups}", group + 1) } else { String::new() };
+                let to_the_end = if *collected_nodes > 0 { " and deeper" } else { "" };
+                // Groups are passes of their own, and below what is collected there may be none.
+                let below = match collected_nodes == open_nodes {
+                    true => 0,
+                    false => state.started.as_ref().map_or(0, |s| s.spec.forest.depth.saturating_sub(level + 1)),
+                };
+                self.bar.set_length(self.bar.position() + u64::from(groups.saturating_sub(*group) + below));
+                self.bar
+                    .set_message(format!("level {level}{to_the_end}: {} open nodes{of_groups}", count(*open_nodes)));
             }
             EventKind::WorkerSampled { .. } => {
                 let latest = || state.workers.values().filter_map(|worker| worker.latest());

@@ -124,12 +124,16 @@ pub fn describe(event: &RunEvent) -> Told {
         EventKind::ClassesCounted { subset, classes } => {
             (Weight::Detail, format!("{} has {} classes", subset.name(), classes.len()))
         }
-        EventKind::LevelStarted { batch, level, group, groups, open_nodes, .. } => {
+        EventKind::LevelStarted { batch, level, group, groups, open_nodes, collected_nodes, .. } => {
             let group = if *groups > 1 { format!(", group {} of {groups}", group + 1) } else { String::new() };
+            let to_the_end = match collected_nodes {
+                0 => String::new(),
+                nodes => format!(", {} of them to be grown to the end", units::count(*nodes)),
+            };
             (
                 Weight::Detail,
                 format!(
-                    "level {} of batch {} began{group}: {} open nodes",
+                    "level {} of batch {} began{group}: {} open nodes{to_the_end}",
                     level + 1,
                     batch + 1,
                     units::count(*open_nodes)
