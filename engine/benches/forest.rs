@@ -37,8 +37,8 @@ fn at_level(rows: &BinnedRows, level: u8) -> (Grower, Pass) {
         for block in counter.count([rows], &grower, &pass).blocks {
             owner.add(&pass, block).expect("in step");
         }
-        let splits = owner.split(&grower, &pass).expect("in step");
-        grower.apply(&splits).expect("in step");
+        let decisions = owner.split(&grower, &pass).expect("in step");
+        grower.apply(decisions).expect("in step");
     }
 }
 

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use fractal_engine::forest::{Collecting, MAX_DEPTH, Shape};
+
 use crate::analysis::fits::{dot, robust_nnls};
 use crate::analysis::stats::{Rng, median, quantile};
 
@@ -334,17 +336,44 @@ impl MemoryAsk {
         (share * u64::from(self.features + 1)).min(self.rows_in_memory.unwrap_or(u64::MAX))
     }
 
-    /// Histograms of one worker at the deepest level: trees × open nodes × features × bins × classes × 8 bytes a
-    /// thread, at most the budget; and its share of the parents that are kept for subtraction.
+    /// Histograms of one worker at the deepest level that is counted: trees × open nodes × features × bins × classes × 8
+    /// bytes a thread, or the rows that are collected from the deeper ones, at most the budget; and its share of the parents
+    /// that are kept for subtraction.
     pub fn histogram_bytes(&self) -> u64 {
-        let level = |depth: u32| {
-            let nodes = u64::from(self.trees).saturating_mul(1 << depth.min(40));
+        let threads = self.workers.saturating_mul(self.cores).max(1);
+        let shape =
+            Shape { features: self.features as usize, bins: self.bins as usize, classes: self.classes as usize };
+        let collecting = Collecting::new(shape, threads, self.workers);
+        let depth = self.depth.min(u32::from(MAX_DEPTH)) as u8;
+        let collects = |level: u8| collecting.pays(level, depth, self.rows >> level);
+        let counted = |level: u8| {
+            let nodes = u64::from(self.trees).saturating_mul(1 << level);
             nodes.saturating_mul(u64::from(self.features) * u64::from(self.bins) * u64::from(self.classes) * 8)
         };
-        let deepest = self.depth.saturating_sub(1);
-        let per_thread = level(deepest).min(self.histogram_budget);
-        let parents = level(deepest) / u64::from(self.workers.max(1));
+        // What is collected is grown to the end.
+        let collected = (0..depth).find(|&level| collects(level));
+        let deepest = counted(collected.unwrap_or(depth).saturating_sub(1));
+        let rows = collected.map_or(0, |_| collecting.share(self.rows.saturating_mul(self.trees.into())));
+        let per_thread = deepest.max(rows).min(self.histogram_budget);
+        let parents = deepest / u64::from(self.workers.max(1));
         per_thread.saturating_mul(u64::from(self.cores.max(1))).saturating_add(parents)
+    }
+
+    /// Trees of one worker, of which each thread has its own: as they grow and, at the end, as they are saved.
+    pub fn tree_bytes(&self) -> u64 {
+        /// Besides the counts, of which there are two.
+        const NODE: u64 = 96;
+        /// Rows for each node where the depth does not limit a tree: a guess.
+        const NODE_ROWS: u64 = 16;
+        // Deep trees are full to less than a half; those of others are few.
+        let nodes = (1u64 << self.depth.min(40)).min(self.rows.div_ceil(NODE_ROWS));
+        let a_thread = nodes.saturating_mul(NODE + 12 * u64::from(self.classes)).saturating_mul(self.trees.into());
+        a_thread.saturating_mul(self.cores.max(1).into())
+    }
+
+    /// What grows with the question: rows, histograms, trees.
+    fn data_bytes(&self) -> u64 {
+        self.row_bytes().saturating_add(self.histogram_bytes()).saturating_add(self.tree_bytes())
     }
 
     /// Buffers to read and decode parquet with, a thread.
@@ -355,10 +384,7 @@ impl MemoryAsk {
     /// Closed form of a worker's peak in bytes, before calibration.
     pub fn closed_form(&self) -> u64 {
         const PROCESS: u64 = 24 << 20;
-        PROCESS
-            .saturating_add(self.row_bytes())
-            .saturating_add(self.histogram_bytes())
-            .saturating_add(self.buffer_bytes())
+        PROCESS.saturating_add(self.data_bytes()).saturating_add(self.buffer_bytes())
     }
 }
 
@@ -394,7 +420,7 @@ pub struct MemoryPrediction {
 /// The memory model of a sweep: the closed form, calibrated by measured peaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Memory {
-    /// Bytes by which measured peaks exceed the closed form's data (rows and histograms) on median; `None` uncalibrated.
+    /// Bytes by which measured peaks exceed the closed form's data (rows, histograms, trees) on median; `None` uncalibrated.
     overhead: Option<f64>,
     factor: f64,
     measured: usize,
@@ -404,7 +430,7 @@ impl Memory {
     /// Calibrates with `(ask, measured peak bytes of its largest worker)`. With one peak its excess over the data is the
     /// overhead; with three different ones the growth with the data is fitted too.
     pub fn calibrate(peaks: &[(MemoryAsk, u64)]) -> Memory {
-        let data = |ask: &MemoryAsk| (ask.row_bytes() + ask.histogram_bytes()) as f64;
+        let data = |ask: &MemoryAsk| ask.data_bytes() as f64;
         let sound: Vec<(f64, f64)> = peaks.iter().filter(|p| p.1 > 0).map(|p| (data(&p.0), p.1 as f64)).collect();
         let distinct = {
             let mut sizes: Vec<u64> = sound.iter().map(|s| s.0 as u64).collect();
@@ -428,7 +454,7 @@ impl Memory {
         let (rows, histograms) = (ask.row_bytes(), ask.histogram_bytes());
         let bytes = match self.overhead {
             None => ask.closed_form(),
-            Some(overhead) => (overhead + self.factor * (rows.saturating_add(histograms)) as f64) as u64,
+            Some(overhead) => (overhead + self.factor * ask.data_bytes() as f64) as u64,
         };
         let verdict = match ask.limit {
             None => MemoryVerdict::NoLimit,
@@ -552,8 +578,12 @@ mod tests {
         assert_eq!(ask.row_bytes(), 14_777_323 * 8);
         // 40 trees × 32 nodes × 7 × 32 × 9 × 8 B = 20,643,840 B a thread.
         assert_eq!(ask.histogram_bytes(), 2 * 20_643_840 + 20_643_840 / 4);
-        let deep = MemoryAsk { depth: 30, ..ask };
-        assert!(deep.histogram_bytes() > 2 * (256 << 20), "the budget bounds threads, parents still grow");
+        // 40 trees × 64 nodes × (96 + 12 × 9) B, in both threads.
+        assert_eq!(ask.tree_bytes(), 2 * 40 * 64 * 204);
+        // What deep levels need in one process are their rows; the budget bounds them, and the trees still grow.
+        let deep = |workers, depth| MemoryAsk { workers, depth, ..ask };
+        assert_eq!(deep(1, 15).histogram_bytes(), 2 * (256 << 20) + deep(1, 7).histogram_bytes() / 3);
+        assert!(deep(1, 30).tree_bytes() > 100 * deep(1, 15).tree_bytes());
         let memory = Memory::default();
         let verdict = |limit| memory.predict(&MemoryAsk { limit: Some(limit), ..ask }).verdict;
         assert_eq!(verdict(1 << 30), MemoryVerdict::Fits);
@@ -564,7 +594,7 @@ mod tests {
 
     #[test]
     fn measured_peaks_calibrate_it() {
-        let truth = |a: &MemoryAsk| (90e6 + 1.3 * (a.row_bytes() + a.histogram_bytes()) as f64) as u64;
+        let truth = |a: &MemoryAsk| (90e6 + 1.3 * a.data_bytes() as f64) as u64;
         let peaks: Vec<(MemoryAsk, u64)> =
             [1, 2, 4, 7].iter().map(|&workers| MemoryAsk { workers, ..ask() }).map(|a| (a, truth(&a))).collect();
         let next = MemoryAsk { rows: 491_467_368, ..ask() };

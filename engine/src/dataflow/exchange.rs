@@ -27,7 +27,7 @@ use timely::worker::Worker;
 
 use super::agreement::{Agreement, Contribution, fold};
 use crate::error::Failure;
-use crate::forest::{Block, Grower, NodeSplit, Owner, Pass};
+use crate::forest::{Block, Decisions, Grower, NodeSplit, Owner, Pass, Subtree};
 
 /// One timestamp of the dataflow.
 type Round = u64;
@@ -55,8 +55,8 @@ pub(crate) trait Exchange {
 /// What came of a pass.
 #[derive(Debug)]
 pub(crate) struct Chosen {
-    /// Of all threads' trees, sorted by (tree, node).
-    pub(crate) splits: Vec<NodeSplit>,
+    /// Of all owners, each kind sorted by (tree, node).
+    pub(crate) decisions: Decisions,
     /// Bytes of counters and rows that all threads got from others.
     pub(crate) exchanged_bytes: u64,
     /// What this thread took to add up and split.
@@ -96,8 +96,8 @@ impl Exchange for Solo {
         for block in blocks? {
             owner.add(&growing.pass, block)?;
         }
-        let splits = owner.split(&grower, &growing.pass)?;
-        Ok(Chosen { splits, exchanged_bytes: 0, splitting: started.elapsed() })
+        let decisions = owner.split(&grower, &growing.pass)?;
+        Ok(Chosen { decisions, exchanged_bytes: 0, splitting: started.elapsed() })
     }
 }
 
@@ -112,6 +112,7 @@ enum Told {
     /// How many bytes it got from others.
     Received(u64),
     Split(NodeSplit),
+    Subtree(Subtree),
 }
 
 /// The threads of all workers, over one timely dataflow.
@@ -197,15 +198,18 @@ impl Exchange for Timely<'_> {
         self.finish_round();
         // The operator's share of the grower must be gone before the driver takes it apart.
         *self.growing.borrow_mut() = None;
-        let mut chosen = Chosen { splits: Vec::new(), exchanged_bytes: 0, splitting: self.splitting.get() };
+        let mut decisions = Decisions::default();
+        let mut exchanged_bytes = 0;
         for told in std::mem::take(&mut *self.told.borrow_mut()) {
             match told? {
-                Told::Received(bytes) => chosen.exchanged_bytes += bytes,
-                Told::Split(split) => chosen.splits.push(split),
+                Told::Received(bytes) => exchanged_bytes += bytes,
+                Told::Split(split) => decisions.splits.push(split),
+                Told::Subtree(subtree) => decisions.subtrees.push(subtree),
             }
         }
-        chosen.splits.sort_by_key(|split| (split.tree, split.node));
-        Ok(chosen)
+        decisions.splits.sort_by_key(|split| (split.tree, split.node));
+        decisions.subtrees.sort_by_key(|subtree| (subtree.tree, subtree.node));
+        Ok(Chosen { decisions, exchanged_bytes, splitting: self.splitting.get() })
     }
 }
 
@@ -305,14 +309,17 @@ fn grow_level<'scope>(
                     }
                     if !frontier.frontier().less_equal(round) {
                         let (capability, _) = waiting.remove(round).expect("looked up above");
-                        let splits = match fault.take() {
+                        let decisions = match fault.take() {
                             Some(fault) => Err(fault),
                             None => owner.split(&grower, pass).map_err(Failure::from),
                         };
                         let mut session = output.session(&capability);
                         session.give(Ok(Told::Received(std::mem::take(&mut received))));
-                        match splits {
-                            Ok(splits) => session.give_iterator(splits.into_iter().map(|split| Ok(Told::Split(split)))),
+                        match decisions {
+                            Ok(Decisions { splits, subtrees }) => {
+                                session.give_iterator(splits.into_iter().map(|split| Ok(Told::Split(split))));
+                                session.give_iterator(subtrees.into_iter().map(|grown| Ok(Told::Subtree(grown))));
+                            }
                             Err(fault) => session.give(Err(fault)),
                         }
                     }

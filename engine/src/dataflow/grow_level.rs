@@ -16,7 +16,7 @@ use super::telemetry::Stopwatch;
 use super::thread::Thread;
 use crate::error::{Error, Failure};
 use crate::forest::{
-    Block, Counter, Forest, ForestParams, Grower, InstructionSet, NodeSplit, Params, Pass, Shape, Thresholds, Tree,
+    Block, Counter, Decisions, Forest, ForestParams, Grower, InstructionSet, Params, Pass, Shape, Thresholds, Tree,
     TreeSpec, sqrt_features,
 };
 
@@ -164,7 +164,7 @@ fn grow(
         thread.counters.add_exchanged_bytes(sent_bytes);
         let waiting = Instant::now();
         let growing = Growing { grower: grower.clone(), pass: pass.clone() };
-        let Chosen { splits, exchanged_bytes, splitting } =
+        let Chosen { decisions, exchanged_bytes, splitting } =
             exchange.choose_splits(&growing, blocks).map_err(Error::Agreed)?;
         drop(growing);
         let round_trip = waiting.elapsed();
@@ -172,8 +172,8 @@ fn grow(
         thread.level_count.borrow_mut().record_us(counted_us);
         thread.round_trip.borrow_mut().record_us(round_trip.as_micros() as u64);
         let applying = Instant::now();
-        let summary = thread.leads().then(|| by_feature(&splits));
-        grower.borrow_mut().apply(&splits)?;
+        let summary = thread.leads().then(|| by_feature(&decisions));
+        grower.borrow_mut().apply(decisions)?;
         thread.own.emit(EventKind::LevelCounted {
             batch,
             level: pass.level.into(),
@@ -210,17 +210,28 @@ fn count(counter: &mut Counter, rows: &HeldRows, grower: &Grower, pass: &Pass) -
     Ok(counting.finish().blocks)
 }
 
-fn by_feature(splits: &[NodeSplit]) -> (Vec<FeatureSplits>, u64) {
+/// Splits by feature, and the nodes for which none was found.
+fn by_feature(decisions: &Decisions) -> (Vec<FeatureSplits>, u64) {
     let mut features: BTreeMap<u32, (u64, f64)> = BTreeMap::new();
+    let mut add = |feature: u8, gain: f64, weight: u64| {
+        let entry = features.entry(feature.into()).or_default();
+        entry.0 += 1;
+        entry.1 += gain * weight as f64;
+    };
     let mut leaves = 0;
-    for node in splits {
+    for node in &decisions.splits {
         match &node.split {
-            Some(split) => {
-                let entry = features.entry(split.feature as u32).or_default();
-                entry.0 += 1;
-                entry.1 += split.gain * node.counts.iter().sum::<u64>() as f64;
-            }
+            Some(split) => add(split.feature, split.gain, node.counts.iter().sum()),
             None => leaves += 1,
+        }
+    }
+    for subtree in &decisions.subtrees {
+        leaves += u64::from(subtree.undivided);
+        let counts = subtree.counts.chunks_exact(subtree.counts.len() / subtree.branches.len().max(1));
+        for (branch, counts) in subtree.branches.iter().zip(counts) {
+            if let Some(branch) = branch {
+                add(branch.feature, branch.gain, counts.iter().map(|&count| u64::from(count)).sum());
+            }
         }
     }
     let features =

@@ -1,12 +1,13 @@
 //! [`Grower`]: which nodes are counted next, and the trees so far. Identical on every worker.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
 use super::pass::{self, Pass};
 use super::paths::Step;
 use super::split::{SplitRule, may_split};
+use super::subtree::Subtree;
 use super::tree::{Branch, Node, Tree};
 use super::{ForestError, Shape, Split, bagging};
 
@@ -84,6 +85,15 @@ pub struct NodeSplit {
     pub split: Option<Split>,
 }
 
+/// What owners found in a pass.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decisions {
+    /// Of counted nodes.
+    pub splits: Vec<NodeSplit>,
+    /// Of collected ones.
+    pub subtrees: Vec<Subtree>,
+}
+
 /// Node of a growing tree.
 #[derive(Clone, Debug)]
 pub(super) struct GrowingNode {
@@ -95,13 +105,13 @@ pub(super) struct GrowingNode {
     gain: f64,
     open: bool,
     decided: bool,
-    /// It or a node above was collected: then its decision, if it is open, comes with theirs.
+    /// Its decision comes as a subtree.
     collected: bool,
 }
 
 impl GrowingNode {
-    fn new(number: u32, open: bool, collected: bool) -> Self {
-        GrowingNode { number, left: 0, feature: 0, bin: 0, gain: 0.0, open, decided: false, collected }
+    fn new(number: u32, open: bool) -> Self {
+        GrowingNode { number, left: 0, feature: 0, bin: 0, gain: 0.0, open, decided: false, collected: false }
     }
 
     /// Whether its split is still to be found.
@@ -122,8 +132,8 @@ pub(super) struct GrowingTree {
     pub(super) depth: u8,
     /// Class counts on the left of each node split in the current level.
     pending: Vec<(usize, Vec<u64>)>,
-    /// Decisions about nodes of deeper levels, below a collected one.
-    ahead: HashMap<u32, NodeSplit>,
+    /// What grew from collected nodes, by their indices.
+    subtrees: Vec<(usize, Subtree)>,
 }
 
 impl GrowingTree {
@@ -144,9 +154,9 @@ impl GrowingTree {
     }
 
     /// Takes over the decision about the node at `index` of the current level; says what is wrong with it.
-    fn decide(&mut self, index: usize, split: &NodeSplit, shape: Shape) -> Result<(), &'static str> {
+    fn decide(&mut self, index: usize, split: NodeSplit, shape: Shape) -> Result<(), &'static str> {
         let node = &mut self.nodes[index];
-        if !node.is_open() {
+        if !node.is_open() || node.collected {
             return Err("a second split of a node");
         }
         if split.counts.len() != shape.classes {
@@ -155,10 +165,10 @@ impl GrowingTree {
         let own = &mut self.counts[index * shape.classes..][..shape.classes];
         if index == 0 {
             own.copy_from_slice(&split.counts);
-        } else if own != split.counts {
+        } else if *own != *split.counts {
             return Err("class counts that differ from the parent's split");
         }
-        if let Some(chosen) = &split.split {
+        if let Some(chosen) = split.split {
             let fits = chosen.left.len() == own.len() && chosen.left.iter().zip(&*own).all(|(l, c)| l <= c);
             if !fits || usize::from(chosen.feature) >= shape.features {
                 return Err("an impossible split");
@@ -166,10 +176,43 @@ impl GrowingTree {
             node.feature = chosen.feature;
             node.bin = chosen.bin;
             node.gain = chosen.gain;
-            self.pending.push((index, chosen.left.clone()));
+            self.pending.push((index, chosen.left));
         }
         node.decided = true;
         Ok(())
+    }
+
+    /// Takes over what grew from the node at `index` of the current level; says what is wrong with it.
+    fn take(&mut self, index: usize, subtree: Subtree, shape: Shape) -> Result<(), &'static str> {
+        let node = &mut self.nodes[index];
+        if !node.is_open() || !node.collected {
+            return Err("a subtree of a node that is not waiting for one");
+        }
+        if !subtree.fits(shape, &self.counts[index * shape.classes..][..shape.classes]) {
+            return Err("a subtree that does not fit its node's rows");
+        }
+        node.decided = true;
+        self.subtrees.push((index, subtree));
+        Ok(())
+    }
+
+    /// The whole tree, pruned.
+    fn finish(self, classes: usize) -> Tree {
+        let mut nodes: Vec<Node> = Vec::with_capacity(self.nodes.len());
+        for (node, counts) in self.nodes.iter().zip(self.counts.chunks_exact(classes)) {
+            let branch = Branch { feature: node.feature, bin: node.bin, gain: node.gain, left: node.left };
+            nodes.push(Node { counts: counts.to_vec(), branch: (node.left > 0).then_some(branch) });
+        }
+        for (root, subtree) in self.subtrees {
+            // Its root is there already; what is below goes to the end, in the order that it has.
+            let offset = nodes.len() as u32 - 1;
+            let moved = |branch: Option<Branch>| branch.map(|branch| Branch { left: branch.left + offset, ..branch });
+            let counts = subtree.counts.chunks_exact(classes).map(|c| c.iter().map(|&c| c.into()).collect());
+            let mut grown = subtree.branches.into_iter().map(moved).zip(counts);
+            nodes[root].branch = grown.next().and_then(|(branch, _)| branch);
+            nodes.extend(grown.map(|(branch, counts)| Node { counts, branch }));
+        }
+        Tree { nodes }.pruned()
     }
 
     /// The tree as it is walked.
@@ -218,7 +261,7 @@ impl Grower {
             return Err(ForestError::Parameter { name: "the least gain", value, allowed: "0 or more".into() });
         }
         let tree = |spec: &TreeSpec| GrowingTree {
-            nodes: vec![GrowingNode::new(1, true, false)],
+            nodes: vec![GrowingNode::new(1, true)],
             counts: vec![0; shape.classes],
             depth: spec.depth,
             ..GrowingTree::default()
@@ -246,13 +289,11 @@ impl Grower {
         }
         while self.queue.is_empty() {
             if self.started {
-                self.close_level()?;
+                self.close_level();
             }
             self.started = true;
             if self.trees.iter().all(|tree| tree.level_start == tree.nodes.len()) {
-                let stray = self.trees.iter().flat_map(|tree| tree.ahead.values()).next();
-                let text = |stray: &NodeSplit| format!("a split of no node (tree {}, node {})", stray.tree, stray.node);
-                return stray.map_or(Ok(None), |stray| Err(ForestError::OutOfStep(text(stray))));
+                break;
             }
             let (passes, kept) = pass::plan(self, self.level, self.kept);
             (self.queue, self.kept) = (passes.into(), kept);
@@ -269,46 +310,30 @@ impl Grower {
         Ok(pass)
     }
 
-    /// Takes over decisions about nodes of the current pass, and about those below collected ones, in any order and in any
-    /// number of calls.
-    pub fn apply(&mut self, splits: &[NodeSplit]) -> Result<(), ForestError> {
+    /// Takes over decisions about nodes of the current pass, in any order and in any number of calls.
+    pub fn apply(&mut self, decisions: Decisions) -> Result<(), ForestError> {
+        let Decisions { splits, subtrees } = decisions;
+        let counted = splits.len() + subtrees.len();
         for split in splits {
-            let wrong =
-                |what: &str| ForestError::OutOfStep(format!("{what} (tree {}, node {})", split.tree, split.node));
+            let wrong = wrong_about(split.tree, split.node);
             let tree = self.trees.get_mut(split.tree as usize).ok_or_else(|| wrong("a split of an unknown tree"))?;
-            let below = split.node.checked_ilog2().and_then(|level| level.checked_sub(self.level.into()));
-            let below = below.ok_or_else(|| wrong("a split of an unknown node"))?;
-            let index = tree.in_level(split.node >> below).ok_or_else(|| wrong("a split of an unknown node"))?;
-            if below == 0 {
-                tree.decide(index, split, self.shape).map_err(wrong)?;
-                self.undecided = self.undecided.saturating_sub(1);
-            } else if !tree.nodes[index].collected {
-                return Err(wrong("a split of an unknown node"));
-            } else if tree.ahead.insert(split.node, split.clone()).is_some() {
-                return Err(wrong("a second split of a node"));
-            }
+            let index = tree.in_level(split.node).ok_or_else(|| wrong("a split of an unknown node"))?;
+            tree.decide(index, split, self.shape).map_err(wrong)?;
         }
+        for subtree in subtrees {
+            let wrong = wrong_about(subtree.tree, subtree.node);
+            let tree =
+                self.trees.get_mut(subtree.tree as usize).ok_or_else(|| wrong("a subtree of an unknown tree"))?;
+            let index = tree.in_level(subtree.node).ok_or_else(|| wrong("a subtree of an unknown node"))?;
+            tree.take(index, subtree, self.shape).map_err(wrong)?;
+        }
+        self.undecided = self.undecided.saturating_sub(counted as u64);
         Ok(())
     }
 
     /// The finished trees, pruned (see [`Tree::pruned`]).
     pub fn into_trees(self) -> Vec<Tree> {
-        let classes = self.shape.classes;
-        self.trees
-            .into_iter()
-            .map(|tree| {
-                let nodes = tree.nodes.iter().zip(tree.counts.chunks_exact(classes)).map(|(node, counts)| Node {
-                    counts: counts.to_vec(),
-                    branch: (node.left > 0).then_some(Branch {
-                        feature: node.feature,
-                        bin: node.bin,
-                        gain: node.gain,
-                        left: node.left,
-                    }),
-                });
-                Tree { nodes: nodes.collect() }.pruned()
-            })
-            .collect()
+        self.trees.into_iter().map(|tree| tree.finish(self.shape.classes)).collect()
     }
 
     /// What a split must satisfy.
@@ -322,36 +347,30 @@ impl Grower {
         bagging::feature_subset(self.params.seed, key, node, self.shape.features, self.params.features_per_node)
     }
 
-    /// Makes children of the nodes split in the current level, and takes over what was decided about them ahead.
-    fn close_level(&mut self) -> Result<(), ForestError> {
+    /// Makes children of the nodes split in the current level.
+    fn close_level(&mut self) {
         let classes = self.shape.classes;
         self.level += 1;
-        for (t, tree) in self.trees.iter_mut().enumerate() {
+        for tree in &mut self.trees {
             let next_start = tree.nodes.len();
             tree.pending.sort_unstable_by_key(|&(index, _)| index);
             for (index, left) in std::mem::take(&mut tree.pending) {
                 let counts = &tree.counts[index * classes..][..classes];
                 let right: Vec<u64> = counts.iter().zip(&left).map(|(c, l)| c - l).collect();
-                let GrowingNode { number, collected, .. } = tree.nodes[index];
+                let number = tree.nodes[index].number;
                 tree.nodes[index].left = tree.nodes.len() as u32;
                 for (side, counts) in [left, right].into_iter().enumerate() {
                     let open = self.level < tree.depth && may_split(&counts, self.params.min_instances);
-                    tree.nodes.push(GrowingNode::new(2 * number + side as u32, open, collected));
+                    tree.nodes.push(GrowingNode::new(2 * number + side as u32, open));
                     tree.counts.extend(counts);
                 }
             }
             tree.level_start = next_start;
-            for index in next_start..tree.nodes.len() {
-                let node = &tree.nodes[index];
-                if !node.open || !node.collected {
-                    continue;
-                }
-                let number = node.number;
-                let wrong = |what: &str| ForestError::OutOfStep(format!("{what} (tree {t}, node {number})"));
-                let ahead = tree.ahead.remove(&number).ok_or_else(|| wrong("no split of a collected node"))?;
-                tree.decide(index, &ahead, self.shape).map_err(wrong)?;
-            }
         }
-        Ok(())
     }
+}
+
+/// Says what is wrong with a decision about a node.
+fn wrong_about(tree: u32, node: u32) -> impl Fn(&str) -> ForestError {
+    move |what| ForestError::OutOfStep(format!("{what} (tree {tree}, node {node})"))
 }

@@ -6,10 +6,10 @@ use std::collections::hash_map::Entry;
 use serde::{Deserialize, Serialize};
 
 use super::bagging::mix;
-use super::grower::{Grower, NodeSplit};
+use super::grower::{Decisions, Grower, NodeSplit};
 use super::pass::{Pass, PassTree};
 use super::split::best_split;
-use super::subtree::{Record, Subtree};
+use super::subtree::{Record, SubtreeGrower};
 use super::{ForestError, Shape};
 
 /// Most counters in one [`TreeBlock`]: 1 MiB.
@@ -190,7 +190,7 @@ pub struct Owner {
     parents: HashMap<(u32, u32), Counters>,
     /// Rows of the current pass's collected nodes, by (tree, node).
     rows: HashMap<(u32, u32), Vec<u8>>,
-    subtree: Subtree,
+    subtrees: SubtreeGrower,
 }
 
 impl Owner {
@@ -203,7 +203,7 @@ impl Owner {
             sums: HashMap::new(),
             parents: HashMap::new(),
             rows: HashMap::new(),
-            subtree: Subtree::default(),
+            subtrees: SubtreeGrower::default(),
         }
     }
 
@@ -254,18 +254,18 @@ impl Owner {
     }
 
     /// Decides every open node of the pass in the trees it owns, once the blocks of all threads were added.
-    pub fn split(&mut self, grower: &Grower, pass: &Pass) -> Result<Vec<NodeSplit>, ForestError> {
-        let mut decisions = Vec::new();
+    pub fn split(&mut self, grower: &Grower, pass: &Pass) -> Result<Decisions, ForestError> {
+        let mut decisions = Decisions::default();
         // What was kept for nodes that turned out to need no counting.
         self.parents.retain(|&(_, node), _| level_of(node) + 1 >= pass.level.into());
         for tree in &pass.trees {
             if owner_of(tree.tree, self.peers) == self.index {
-                self.split_tree(grower, pass, tree, &mut decisions)?;
+                self.split_tree(grower, pass, tree, &mut decisions.splits)?;
             }
             for &node in &tree.collected {
                 if owner_of_node(tree.tree, node, self.peers) == self.index {
                     let mut rows = self.rows.remove(&(tree.tree, node)).unwrap_or_default();
-                    self.subtree.grow(grower, tree.tree, node, &mut rows, &mut decisions);
+                    decisions.subtrees.push(self.subtrees.grow(grower, tree.tree, node, &mut rows));
                 }
             }
         }

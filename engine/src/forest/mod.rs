@@ -32,15 +32,16 @@ pub use bins::{Thresholds, bin_of};
 pub use confusion::{ClassScores, Confusion};
 pub use count::{Counter, count_naive};
 pub use error::ForestError;
-pub use grower::{Grower, MAX_DEPTH, NodeSplit, Params, TreeSpec, sqrt_features};
+pub use grower::{Decisions, Grower, MAX_DEPTH, NodeSplit, Params, TreeSpec, sqrt_features};
 pub use histogram::{Block, LevelHistogram, NodeRows, Owner, TreeBlock};
 pub use importances::importances;
 pub use model::MODEL_VERSION;
-pub use pass::{Pass, PassTree, Slot};
+pub use pass::{Collecting, Pass, PassTree, Slot};
 pub use predict::{HeldOut, Scorer, argmax, score_naive};
 pub use rows::{BinnedRows, SKIPPED, Segment, Shape};
 pub use simd::InstructionSet;
 pub use split::{Split, SplitRule, best_split};
+pub use subtree::Subtree;
 pub use synthetic::synthetic_rows;
 pub use tree::{Branch, Node, Tree};
 
@@ -120,8 +121,8 @@ pub fn grow_watched(
         for block in blocks {
             owner.add(&pass, block)?;
         }
-        let splits = owner.split(&grower, &pass)?;
-        grower.apply(&splits)?;
+        let decisions = owner.split(&grower, &pass)?;
+        grower.apply(decisions)?;
         watch(&pass, Stage::Split);
     }
     Ok(grower.into_trees())

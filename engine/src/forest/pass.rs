@@ -77,11 +77,12 @@ impl PassTree {
 /// Either all features are counted, so that the next level needs to count only the lighter child of each node
 /// (its sibling is the parent less it): pays while a node draws a fair share of the features and all histograms of
 /// the level fit the budget. Or each open node is counted over its own features only. Of nodes that are better not
-/// counted at all (see [`Rule::collects`]) the rows are collected. Trees are kept together as far as they fit, so a group
+/// counted at all (see [`Collecting::pays`]) the rows are collected. Trees are kept together as far as they fit, so a group
 /// costs only its own trees.
 pub(super) fn plan(grower: &Grower, level: u8, derive: bool) -> (Vec<Pass>, bool) {
     let (shape, params) = (grower.shape(), grower.params());
-    let rule = Rule::new(grower, level);
+    let collecting = Collecting::new(shape, params.threads, params.processes);
+    let rule = Rule { level, collecting, classes: shape.classes };
     let wanted = |(tree, growing): (usize, &GrowingTree)| match derive {
         true => lighter_children(tree, growing, rule),
         false => open_nodes(tree, growing, rule),
@@ -97,7 +98,7 @@ pub(super) fn plan(grower: &Grower, level: u8, derive: bool) -> (Vec<Pass>, bool
     let mut groups = Groups { budget: params.histogram_budget_bytes, groups: Vec::new() };
     for tree in &trees {
         let growing = &grower.trees[tree.tree as usize];
-        let rows = |&node: &u32| rule.share(growing.weight(node, shape.classes));
+        let rows = |&node: &u32| collecting.share(growing.weight(node, shape.classes));
         let all = tree.slots.len() as u64 * slot_bytes(slot_features) + tree.collected.iter().map(rows).sum::<u64>();
         if all > 0 {
             groups.make_room(all);
@@ -124,54 +125,63 @@ pub(super) fn plan(grower: &Grower, level: u8, derive: bool) -> (Vec<Pass>, bool
     ((0..).zip(groups.groups).map(pass).collect(), keep)
 }
 
-/// Which nodes of a level are better collected than counted.
+/// Which nodes are better collected than counted.
 #[derive(Clone, Copy, Debug)]
-struct Rule {
-    level: u8,
+pub struct Collecting {
     threads: u64,
     one_process: bool,
     /// Of a collected row: its bins, label and weight.
     row_bytes: u64,
-    /// Of all its counters.
+    /// Of all counters of a node.
     slot_bytes: u64,
-    classes: usize,
 }
 
-impl Rule {
-    fn new(grower: &Grower, level: u8) -> Self {
-        let (shape, params) = (grower.shape(), grower.params());
-        Rule {
-            level,
-            threads: params.threads.max(1).into(),
-            one_process: params.processes <= 1,
+impl Collecting {
+    /// For so many threads in so many processes.
+    pub fn new(shape: Shape, threads: u32, processes: u32) -> Self {
+        Collecting {
+            threads: threads.max(1).into(),
+            one_process: processes <= 1,
             row_bytes: Record::new(shape).bytes() as u64,
             slot_bytes: (shape.features * shape.bins * shape.classes * 4) as u64,
-            classes: shape.classes,
         }
     }
 
-    /// Whether a node of `weight` in a tree of `depth` levels is collected: one thread gets its rows and grows it to the end,
-    /// for which it needs no more than its caches.
+    /// Whether a node of `weight` at `level`, in a tree of `depth` levels, is collected: one thread gets its rows and grows
+    /// it to the end, for which it needs no more than its caches.
     ///
     /// That pays where so many levels are left that reading all rows once for each costs more, or where nodes have so few
     /// rows that their counters are mostly zeros. Threads of one process give each other rows for nothing; to others, no
     /// more bytes may go than the counters of all threads at all levels that are left, so that what is exchanged
     /// never grows with the rows.
-    fn collects(self, depth: u8, weight: u64) -> bool {
-        let rows = weight * self.row_bytes;
-        let below = self.level.saturating_sub(FIRST_COLLECTED_LEVEL).min(1);
-        let left = depth.saturating_sub(self.level);
+    pub fn pays(self, level: u8, depth: u8, weight: u64) -> bool {
+        let rows = weight.saturating_mul(self.row_bytes);
+        let below = level.saturating_sub(FIRST_COLLECTED_LEVEL).min(1);
+        let left = depth.saturating_sub(level);
         // Each level that is left has twice as many counters, and its rows are counted once more.
         let few = below > 0 && rows <= (self.slot_bytes / 4) << (2 * left.saturating_sub(1)).min(20);
         let counters = (self.slot_bytes * self.threads) << left.saturating_sub(1).min(20);
-        self.level >= FIRST_COLLECTED_LEVEL
-            && (few || left + below >= LEVELS_LEFT)
-            && (self.one_process || rows <= counters)
+        level >= FIRST_COLLECTED_LEVEL && (few || left + below >= LEVELS_LEFT) && (self.one_process || rows <= counters)
     }
 
-    /// Bytes of a thread's share of the rows of `weight`, and once more while they are brought together.
-    fn share(self, weight: u64) -> u64 {
-        (2 * weight * self.row_bytes / self.threads).max(1)
+    /// Bytes of a thread's share of the rows of `weight`: some 63 % of it are different rows, and vectors that grow take up
+    /// to twice as much.
+    pub fn share(self, weight: u64) -> u64 {
+        (weight.saturating_mul(5 * self.row_bytes) / (4 * self.threads)).max(1)
+    }
+}
+
+/// [`Collecting`] at a level.
+#[derive(Clone, Copy, Debug)]
+struct Rule {
+    level: u8,
+    collecting: Collecting,
+    classes: usize,
+}
+
+impl Rule {
+    fn collects(self, growing: &GrowingTree, index: usize) -> bool {
+        self.collecting.pays(self.level, growing.depth, growing.weight_at(index, self.classes))
     }
 }
 
@@ -208,7 +218,7 @@ fn open_nodes(tree: usize, growing: &GrowingTree, rule: Rule) -> PassTree {
         if !node.is_open() {
             continue;
         }
-        if rule.collects(growing.depth, growing.weight_at(index, rule.classes)) {
+        if rule.collects(growing, index) {
             wanted.collected.push(node.number);
         } else {
             wanted.slots.push(Slot { node: node.number, open: true, sibling_open: false });
@@ -223,7 +233,7 @@ fn open_nodes(tree: usize, growing: &GrowingTree, rule: Rule) -> PassTree {
 fn lighter_children(tree: usize, growing: &GrowingTree, rule: Rule) -> PassTree {
     let mut wanted = PassTree::new(tree);
     let weight = |index: usize| growing.weight_at(index, rule.classes);
-    let collects = |index: usize| rule.collects(growing.depth, weight(index));
+    let collects = |index: usize| rule.collects(growing, index);
     for left in (growing.level_start..growing.nodes.len()).step_by(2) {
         let (light, heavy) = if weight(left) <= weight(left + 1) { (left, left + 1) } else { (left + 1, left) };
         let (lighter, heavier) = (&growing.nodes[light], &growing.nodes[heavy]);

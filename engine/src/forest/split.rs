@@ -52,7 +52,7 @@ pub fn best_split<'a>(
     for (feature, histogram) in candidates {
         best.offer(feature, histogram.chunks_exact(shape.classes).enumerate());
     }
-    best.take()
+    best.found().map(|(feature, bin, gain)| Split { feature, bin, gain, left: best.best_left().to_vec() })
 }
 
 /// [`best_split`] a feature at a time. Holds scratch memory, so it is kept between nodes.
@@ -119,9 +119,14 @@ impl BestSplit {
         }
     }
 
-    /// The best of what was offered.
-    pub(super) fn take(&mut self) -> Option<Split> {
-        let (score, feature, bin) = self.best.take()?;
+    /// Class counts on the left of the best.
+    pub(super) fn best_left(&self) -> &[u64] {
+        &self.best_left
+    }
+
+    /// Feature, bin and gain of the best of what was offered.
+    pub(super) fn found(&self) -> Option<(u8, u8, f64)> {
+        let (score, feature, bin) = self.best?;
         let (counts, total, left) = (&self.counts, self.total, &self.best_left);
         let (own_squares, _) = squares(counts, counts, total);
         let n = total as f64;
@@ -135,7 +140,7 @@ impl BestSplit {
         if proportional || gain <= 0.0 || gain < self.rule.min_gain {
             return None;
         }
-        Some(Split { feature, bin, gain, left: left.clone() })
+        Some((feature, bin, gain))
     }
 }
 

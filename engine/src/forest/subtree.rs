@@ -1,13 +1,54 @@
-//! [`Subtree`]: a collected node, grown to the end from its rows alone.
+//! [`Subtree`]: what grows below a collected node, from its rows alone.
 //!
 //! Deep in a tree a node has fewer rows than counters, and a scan of all rows for each level finds the node of most of them
 //! only to drop it. With the rows of one node side by side neither is needed: they stay in a core's caches, each level
 //! sorts them into children, and only the features drawn for a node are looked at.
 
+use serde::{Deserialize, Serialize};
+
 use super::Shape;
 use super::bagging::MAX_WEIGHT;
-use super::grower::{Grower, NodeSplit};
+use super::grower::Grower;
 use super::split::{BestSplit, may_split};
+use super::tree::Branch;
+
+/// A collected node and all that grew below it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Subtree {
+    /// Index of the tree.
+    pub tree: u32,
+    /// Number of the collected node.
+    pub node: u32,
+    /// It and the nodes below, parents before their children; leaves have no branch.
+    pub branches: Vec<Option<Branch>>,
+    /// Bag weight of each class in each of them.
+    pub counts: Vec<u32>,
+    /// Of the leaves those for which a split was looked for.
+    pub undivided: u32,
+}
+
+impl Subtree {
+    /// Whether it is a tree below a node of these `counts`.
+    pub(super) fn fits(&self, shape: Shape, counts: &[u64]) -> bool {
+        let classes = shape.classes;
+        let of = |node: usize| &self.counts[node * classes..][..classes];
+        let branch_fits = |(node, branch): (usize, &Branch)| {
+            let left = branch.left as usize;
+            node < left
+                && left + 1 < self.branches.len()
+                && usize::from(branch.feature) < shape.features
+                && of(left)
+                    .iter()
+                    .zip(of(left + 1))
+                    .map(|(l, r)| l.checked_add(*r))
+                    .eq(of(node).iter().map(|&c| Some(c)))
+        };
+        !self.branches.is_empty()
+            && self.counts.len() == self.branches.len() * classes
+            && of(0).iter().map(|&count| u64::from(count)).eq(counts.iter().copied())
+            && self.branches.iter().enumerate().filter_map(|(i, b)| Some((i, b.as_ref()?))).all(branch_fits)
+    }
+}
 
 /// How a collected row lies in bytes: its bins, then label and weight, in one byte if both fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +129,7 @@ impl Record {
 
 /// Grows collected nodes, one after the other. Holds scratch memory, so it is kept.
 #[derive(Debug, Default)]
-pub(super) struct Subtree {
+pub(super) struct SubtreeGrower {
     /// Of each feature drawn for a node, bin-major counters. Zero between nodes.
     counters: Vec<u32>,
     /// Bins that have rows, as bits; see [`Layout`].
@@ -96,6 +137,9 @@ pub(super) struct Subtree {
     /// Rows on their way to a right child.
     right: Vec<u8>,
     best: BestSplit,
+    /// Class counts of the node that is being split.
+    own: Vec<u64>,
+    ripe: Vec<Ripe>,
 }
 
 /// Where the counters of a feature are: those of a bin's classes begin at bin << `shift`.
@@ -135,25 +179,26 @@ impl Layout {
     }
 }
 
-/// A node whose rows are known.
+/// An open node whose rows are known.
 #[derive(Debug)]
 struct Ripe {
     node: u32,
+    /// Its place in the subtree.
+    at: usize,
     /// Bytes of the rows.
     from: usize,
     to: usize,
-    counts: Vec<u64>,
 }
 
-impl Subtree {
-    /// Decisions about `node`, a node of a growing tree, and all open nodes below it. `rows` are [`Record`]s of its drawn
+impl SubtreeGrower {
+    /// What grows from `node`, an open node of a growing tree. `rows` are [`Record`]s of its drawn
     /// rows, in any order. O(rows × levels × features drawn for a node), besides each node's own costs.
-    pub(super) fn grow(&mut self, grower: &Grower, tree: u32, node: u32, rows: &mut [u8], out: &mut Vec<NodeSplit>) {
+    pub(super) fn grow(&mut self, grower: &Grower, tree: u32, node: u32, rows: &mut [u8]) -> Subtree {
         let record = Record::new(grower.shape());
         match (record.bytes(), record.packed) {
-            (8, true) => self.grow_of::<8, true>(grower, tree, node, rows, out),
-            (_, true) => self.grow_of::<0, true>(grower, tree, node, rows, out),
-            (_, false) => self.grow_of::<0, false>(grower, tree, node, rows, out),
+            (8, true) => self.grow_of::<8, true>(grower, tree, node, rows),
+            (_, true) => self.grow_of::<0, true>(grower, tree, node, rows),
+            (_, false) => self.grow_of::<0, false>(grower, tree, node, rows),
         }
     }
 
@@ -164,45 +209,51 @@ impl Subtree {
         tree: u32,
         node: u32,
         rows: &mut [u8],
-        out: &mut Vec<NodeSplit>,
-    ) {
+    ) -> Subtree {
         let (shape, rule) = (grower.shape(), grower.split_rule());
-        let layout = Layout::new(shape);
+        let (layout, classes) = (Layout::new(shape), shape.classes);
         let bytes = if BYTES > 0 { BYTES } else { Record::new(shape).bytes() };
         assert!(rows.len() < u32::MAX as usize, "a node of too many rows to add up in 32 bits");
-        let mut counts = vec![0; shape.classes];
+        let mut counts = vec![0; classes];
         for row in rows.chunks_exact(bytes) {
             let (label, weight) = Record::label_and_weight::<PACKED>(row);
-            counts[label] += u64::from(weight);
+            counts[label] += weight;
         }
         let depth = grower.params().trees[tree as usize].depth;
-        let mut ripe = vec![Ripe { node, from: 0, to: rows.len(), counts }];
-        while let Some(Ripe { node, from, to, counts }) = ripe.pop() {
+        let mut subtree = Subtree { tree, node, branches: vec![None], counts, undivided: 0 };
+        self.ripe.push(Ripe { node, at: 0, from: 0, to: rows.len() });
+        while let Some(Ripe { node, at, from, to }) = self.ripe.pop() {
             let rows = &mut rows[from..to];
+            self.own.clear();
+            self.own.extend(subtree.counts[at * classes..][..classes].iter().map(|&count| u64::from(count)));
             let features = grower.feature_subset(tree, node);
             self.count::<BYTES, PACKED>(layout, rows, bytes, &features);
-            self.best.begin(shape, rule, &counts);
+            self.best.begin(shape, rule, &self.own);
             let counted = self.used.iter().zip(self.counters.chunks_exact_mut(layout.len));
             for (&feature, (&used, counters)) in features.iter().zip(counted) {
                 self.best.offer(feature, layout.bins(used, counters));
                 layout.clear(used, counters);
             }
-            let split = self.best.take();
-            if let Some(split) = &split {
-                let middle = from + self.part::<BYTES>(rows, bytes, split.feature.into(), split.bin);
-                let right: Vec<u64> = counts.iter().zip(&split.left).map(|(c, l)| c - l).collect();
-                let is_open =
-                    |node: u32, counts: &[u64]| node.ilog2() < depth.into() && may_split(counts, rule.min_instances);
-                for (node, from, to, counts) in
-                    [(2 * node + 1, middle, to, right), (2 * node, from, middle, split.left.clone())]
-                {
-                    if is_open(node, &counts) {
-                        ripe.push(Ripe { node, from, to, counts });
-                    }
-                }
+            let Some((feature, bin, gain)) = self.best.found() else {
+                subtree.undivided += 1;
+                continue;
+            };
+            let middle = from + self.part::<BYTES>(rows, bytes, feature.into(), bin);
+            let left = subtree.branches.len();
+            subtree.branches[at] = Some(Branch { feature, bin, gain, left: left as u32 });
+            subtree.branches.extend([None, None]);
+            subtree.counts.extend(self.best.best_left().iter().map(|&left| left as u32));
+            let open = |counts: &[u64]| node.ilog2() + 1 < depth.into() && may_split(counts, rule.min_instances);
+            if open(self.best.best_left()) {
+                self.ripe.push(Ripe { node: 2 * node, at: left, from, to: middle });
             }
-            out.push(NodeSplit { tree, node, counts, split });
+            self.own.iter_mut().zip(self.best.best_left()).for_each(|(own, left)| *own -= left);
+            subtree.counts.extend(self.own.iter().map(|&right| right as u32));
+            if open(&self.own) {
+                self.ripe.push(Ripe { node: 2 * node + 1, at: left + 1, from: middle, to });
+            }
         }
+        subtree
     }
 
     /// Adds the weights of `rows` to the counters of `features`.

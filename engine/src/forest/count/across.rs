@@ -202,8 +202,8 @@ mod tests {
                 for block in counter.count([&rows], &grower, &pass).blocks {
                     owner.add(&pass, block).unwrap();
                 }
-                let splits = owner.split(&grower, &pass).unwrap();
-                grower.apply(&splits).unwrap();
+                let decisions = owner.split(&grower, &pass).unwrap();
+                grower.apply(decisions).unwrap();
             }
         }
     }

@@ -152,8 +152,8 @@ fn threads_do_not_matter_below_what_is_collected() {
                 owners.extend(matches!(block, Block::Rows(_)).then(|| block.owner(3)));
                 owner.add(&pass, block).unwrap();
             }
-            let splits = owner.split(&grower, &pass).unwrap();
-            grower.apply(&splits).unwrap();
+            let decisions = owner.split(&grower, &pass).unwrap();
+            grower.apply(decisions).unwrap();
         }
         assert!(grower.into_trees() == alone);
         assert!((0..3).all(|thread| owners.iter().filter(|&&owner| owner == thread).count() > 20), "{owners:?}");
@@ -181,8 +181,8 @@ fn what_is_collected_for_other_processes_does_not_grow_with_the_rows() {
                 bytes += if matches!(block, Block::Rows(_)) { block.bytes() } else { 0 };
                 owner.add(&pass, block).unwrap();
             }
-            let splits = owner.split(&grower, &pass).unwrap();
-            grower.apply(&splits).unwrap();
+            let decisions = owner.split(&grower, &pass).unwrap();
+            grower.apply(decisions).unwrap();
         }
         bytes
     };
@@ -218,24 +218,41 @@ fn rows_that_do_not_belong_are_refused() {
             ] {
                 assert!(matches!(owner.add(&pass, wrong), Err(ForestError::OutOfStep(_))));
             }
-            // Rows that are missing are noticed, and decisions about nodes that there are not.
+            // Rows that are missing are noticed, and subtrees that cannot be.
             let is_good = |block: &&Block| **block == Block::Rows(good.clone());
             blocks.iter().filter(|block| !is_good(block)).for_each(|block| owner.add(&pass, block.clone()).unwrap());
-            let splits = owner.split(&grower, &pass).unwrap();
-            assert!(matches!(grower.clone().apply(&splits), Err(ForestError::OutOfStep(_))));
+            let refused =
+                |decisions: Decisions| matches!(grower.clone().apply(decisions), Err(ForestError::OutOfStep(_)));
+            assert!(refused(owner.split(&grower, &pass).unwrap()));
             blocks.into_iter().for_each(|block| owner.add(&pass, block).unwrap());
-            grower.apply(&owner.split(&grower, &pass).unwrap()).unwrap();
-            let stray = NodeSplit { tree: good.tree, node: good.node << 20, counts: vec![0; 9], split: None };
-            grower.apply(std::slice::from_ref(&stray)).unwrap();
-            assert!(matches!(grower.apply(&[stray]), Err(ForestError::OutOfStep(_))));
-            let end = std::iter::from_fn(|| grower.next_pass().transpose()).find(|pass| pass.is_err());
-            assert!(matches!(end, Some(Err(ForestError::OutOfStep(_)))));
+            let decisions = owner.split(&grower, &pass).unwrap();
+            let at = decisions.subtrees.iter().position(|subtree| subtree.branches.len() > 4).expect("something grew");
+            let changed = |change: &dyn Fn(&mut Subtree)| {
+                let mut decisions = decisions.clone();
+                change(&mut decisions.subtrees[at]);
+                decisions
+            };
+            assert!(!refused(changed(&|_| {})));
+            for wrong in [
+                changed(&|subtree| subtree.tree = 9),
+                changed(&|subtree| subtree.node = 3),
+                changed(&|subtree| subtree.branches.clear()),
+                changed(&|subtree| subtree.branches[0].as_mut().unwrap().left = 0),
+                changed(&|subtree| subtree.branches[0].as_mut().unwrap().left = u32::MAX),
+                changed(&|subtree| subtree.branches[0].as_mut().unwrap().feature = 7),
+                changed(&|subtree| subtree.counts[9] += 1),
+                changed(&|subtree| subtree.counts.truncate(9)),
+            ] {
+                assert!(refused(wrong));
+            }
+            let twice = Decisions { subtrees: vec![decisions.subtrees[at].clone(); 2], ..Decisions::default() };
+            assert!(refused(twice));
             return;
         }
         for block in blocks {
             owner.add(&pass, block).unwrap();
         }
-        let splits = owner.split(&grower, &pass).unwrap();
-        grower.apply(&splits).unwrap();
+        let decisions = owner.split(&grower, &pass).unwrap();
+        grower.apply(decisions).unwrap();
     }
 }

@@ -55,9 +55,12 @@ fn grow(parts: &[Vec<BinnedRows>], mut grower: Grower, set: InstructionSet) -> V
         for block in blocks {
             owners[block.owner(peers)].add(&pass, block).unwrap();
         }
-        let mut splits: Vec<NodeSplit> = owners.iter_mut().flat_map(|o| o.split(&grower, &pass).unwrap()).collect();
-        splits.reverse();
-        grower.apply(&splits).unwrap();
+        for owner in owners.iter_mut().rev() {
+            let mut decisions = owner.split(&grower, &pass).unwrap();
+            decisions.splits.reverse();
+            decisions.subtrees.reverse();
+            grower.apply(decisions).unwrap();
+        }
     }
     grower.into_trees()
 }
@@ -164,8 +167,8 @@ fn same_counts(all: &[BinnedRows], mut grower: Grower) -> Vec<Tree> {
         for block in naive.blocks {
             owner.add(&pass, block).unwrap();
         }
-        let splits = owner.split(&grower, &pass).unwrap();
-        grower.apply(&splits).unwrap();
+        let decisions = owner.split(&grower, &pass).unwrap();
+        grower.apply(decisions).unwrap();
     }
     grower.into_trees()
 }
@@ -268,7 +271,7 @@ fn counts_beyond_32_bits_are_added_exactly() {
             owner.add(&pass, block(0, &counts[..3])).unwrap();
         }
     }
-    let splits = owner.split(&grower, &pass).unwrap();
+    let splits = owner.split(&grower, &pass).unwrap().splits;
     assert_eq!(splits[0].counts, [72, 9 * u64::from(u32::MAX)]);
     assert_eq!(splits[0].split, None);
 }
@@ -283,13 +286,16 @@ fn a_pass_out_of_step_is_an_error() {
     for wrong in [block(0, 0, 1), block(5, 0, 1), block(1, 2015, 2), block(1, u64::MAX, 1)] {
         assert!(matches!(owner.add(&pass, wrong), Err(ForestError::OutOfStep(_))));
     }
+    fn made<const N: usize>(splits: [NodeSplit; N]) -> Decisions {
+        Decisions { splits: splits.to_vec(), ..Decisions::default() }
+    }
     let leaf = |tree, node| NodeSplit { tree, node, counts: vec![0; 9], split: None };
     for wrong in [leaf(3, 1), leaf(0, 2), NodeSplit { counts: vec![0; 8], ..leaf(0, 1) }] {
-        assert!(matches!(grower.apply(&[wrong]), Err(ForestError::OutOfStep(_))));
+        assert!(matches!(grower.apply(made([wrong])), Err(ForestError::OutOfStep(_))));
     }
-    grower.apply(&[leaf(0, 1), leaf(1, 1)]).unwrap();
-    assert!(matches!(grower.apply(&[leaf(0, 1)]), Err(ForestError::OutOfStep(_))));
-    grower.apply(&[leaf(2, 1)]).unwrap();
+    grower.apply(made([leaf(0, 1), leaf(1, 1)])).unwrap();
+    assert!(matches!(grower.apply(made([leaf(0, 1)])), Err(ForestError::OutOfStep(_))));
+    grower.apply(made([leaf(2, 1)])).unwrap();
     assert_eq!(grower.next_pass(), Ok(None));
 }
 
