@@ -301,32 +301,49 @@ pub(super) fn lane_weights(keys: &LaneKeys, first: u32, out: &mut [u64]) {
     }
 }
 
-/// Levels of paths that fit in a byte beside a weight, and whose bases fit in two vectors.
-const SHORT_PATH: usize = 5;
+/// Levels of paths whose bases fit in a few vectors.
+const SHORT_PATH: usize = 6;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,avx2,bmi1,bmi2,lzcnt,popcnt")]
 pub(super) fn select_seven(draws: &[u8; RUN], active: Active<'_>, path: &[&Bitmap], bases: &Bases, out: &mut Drawn) {
-    if path.len() > SHORT_PATH {
-        return plain::select_seven(draws, active, path, bases, out);
+    match path.len() {
+        0..SHORT_PATH => select_seven_of::<false>(draws, active, path, bases, out),
+        SHORT_PATH => select_seven_of::<true>(draws, active, path, bases, out),
+        _ => plain::select_seven(draws, active, path, bases, out),
     }
+}
+
+/// For paths of at most 5 levels, which fit in a byte beside a weight, or `LONGER` ones of 6.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,avx2,bmi1,bmi2,lzcnt,popcnt")]
+fn select_seven_of<const LONGER: bool>(
+    draws: &[u8; RUN],
+    active: Active<'_>,
+    path: &[&Bitmap],
+    bases: &Bases,
+    out: &mut Drawn,
+) {
     out.begin(bases);
     let rows = bytes(&std::array::from_fn(|row| row as u8));
-    // SAFETY: 64 bytes are read from twice as many.
-    let [low, high] = unsafe {
-        let at: *const u32 = bases.bases.as_ptr();
-        [_mm512_loadu_si512(at.cast()), _mm512_loadu_si512(at.add(16).cast())].map(|x| _mm512_slli_epi32::<BASE_BIT>(x))
-    };
+    let quarters: &[[u32; 16]; 4] = bases.bases.as_chunks().0.first_chunk().expect("256 bases");
+    // SAFETY: 64 bytes are read from 64.
+    let bases =
+        quarters.each_ref().map(|x| _mm512_slli_epi32::<BASE_BIT>(unsafe { _mm512_loadu_si512(x.as_ptr().cast()) }));
     let weight = _mm512_set1_epi32((1 << ROW_BIT) - 1);
     let mut n = 0;
     for (w, (active, draws)) in active.words().zip(draws.as_chunks::<64>().0).enumerate() {
-        // Path and weight in a byte.
+        // Path and weight in a byte, and with longer paths the last decision beside the row.
         let mut both = weights(bytes(draws));
         let rest = active & _mm512_test_epi8_mask(both, both);
         if rest == 0 {
             continue;
         }
+        let mut rows = rows;
         for (j, bitmap) in path.iter().enumerate() {
-            both = set_bits(both, bitmap[w], 1 << (ROW_BIT as usize + j));
+            if LONGER && j + 1 == SHORT_PATH {
+                rows = set_bits(rows, bitmap[w], 1 << LAST_BIT);
+            } else {
+                both = set_bits(both, bitmap[w], 1 << (ROW_BIT as usize + j));
+            }
         }
         let mut both = _mm512_maskz_compress_epi8(rest, both);
         let mut rows = _mm512_maskz_compress_epi8(rest, rows);
@@ -334,9 +351,16 @@ pub(super) fn select_seven(draws: &[u8; RUN], active: Active<'_>, path: &[&Bitma
         let end = n + rest.count_ones() as usize;
         while n < end {
             let x = _mm512_cvtepu8_epi32(_mm512_castsi512_si128(both));
-            let row = _mm512_cvtepu8_epi32(_mm512_castsi512_si128(rows));
+            let mut row = _mm512_cvtepu8_epi32(_mm512_castsi512_si128(rows));
+            let place = _mm512_srli_epi32::<ROW_BIT>(x);
+            let mut begin = _mm512_permutex2var_epi32(bases[0], place, bases[1]);
+            if LONGER {
+                let last = _mm512_set1_epi32(1 << LAST_BIT);
+                let right = _mm512_permutex2var_epi32(bases[2], place, bases[3]);
+                begin = _mm512_mask_blend_epi32(_mm512_test_epi32_mask(row, last), begin, right);
+                row = _mm512_andnot_si512(last, row);
+            }
             let row = _mm512_add_epi32(base, _mm512_slli_epi32::<ROW_BIT>(row));
-            let begin = _mm512_permutex2var_epi32(low, _mm512_srli_epi32::<ROW_BIT>(x), high);
             let entries = _mm512_or_si512(_mm512_or_si512(begin, row), _mm512_and_si512(x, weight));
             let at: &mut [u32; 16] = out.entries[n..].first_chunk_mut().expect("room for a vector more");
             // SAFETY: 64 bytes are written to 64.
@@ -349,6 +373,9 @@ pub(super) fn select_seven(draws: &[u8; RUN], active: Active<'_>, path: &[&Bitma
     }
     out.len = n;
 }
+
+/// Above the number of a row among 64.
+const LAST_BIT: u32 = 6;
 
 /// Sets `bit` in the bytes of `x` chosen by `mask`.
 #[target_feature(enable = "avx512f,avx512bw")]

@@ -3,7 +3,7 @@
 use comfy_table::{CellAlignment, Table, presets};
 use fractal_logs::Phase;
 
-use super::parts::Parts;
+use super::parts::{LevelTime, Parts};
 use super::runs::{OnDisk, Point, Recording, RunTime, StartUp, Whole};
 use super::shapes::ShapeTime;
 use super::{Report, Spread, Time};
@@ -206,7 +206,10 @@ fn on_disk(found: &OnDisk) -> String {
 fn shapes(shapes: &[ShapeTime]) -> String {
     let mut rows = table(&["shape", "rows", "ns/rtl", "splitting", "passes", "ns/row × tree, level by level"]);
     for shape in shapes {
-        let levels: Vec<String> = shape.levels.iter().map(|level| format!("{:.2}", level.ns_per_row_tree)).collect();
+        let level = |level: &LevelTime| {
+            format!("{:.2}{}", level.ns_per_row_tree, if level.collected_nodes > 0 { "+" } else { "" })
+        };
+        let levels: Vec<String> = shape.levels.iter().map(level).collect();
         rows.add_row([
             shape.name.to_string(),
             count(shape.rows),
@@ -216,5 +219,5 @@ fn shapes(shapes: &[ShapeTime]) -> String {
             levels.join(" "),
         ]);
     }
-    format!("{rows}\n")
+    format!("{rows}\n+ with the levels below, which are grown from the rows of their nodes\n")
 }
