@@ -343,7 +343,7 @@ impl MemoryAsk {
         let threads = self.workers.saturating_mul(self.cores).max(1);
         let shape =
             Shape { features: self.features as usize, bins: self.bins as usize, classes: self.classes as usize };
-        let collecting = Collecting::new(shape, threads, self.workers);
+        let collecting = Collecting::new(shape, threads, self.workers, self.histogram_budget);
         let depth = self.depth.min(u32::from(MAX_DEPTH)) as u8;
         let collects = |level: u8| collecting.pays(level, depth, self.rows >> level);
         let counted = |level: u8| {

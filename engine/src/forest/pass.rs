@@ -56,6 +56,9 @@ const FIRST_COLLECTED_LEVEL: u8 = 7;
 /// those below.
 const LEVELS_LEFT: u8 = 4;
 
+/// Most bytes of rows that are collected of one node: their weights add up in 32 bits.
+const MOST_BYTES: u64 = 1 << 30;
+
 impl PassTree {
     fn new(tree: usize) -> Self {
         PassTree { tree: tree as u32, slots: Vec::new(), collected: Vec::new() }
@@ -81,7 +84,7 @@ impl PassTree {
 /// costs only its own trees.
 pub(super) fn plan(grower: &Grower, level: u8, derive: bool) -> (Vec<Pass>, bool) {
     let (shape, params) = (grower.shape(), grower.params());
-    let collecting = Collecting::new(shape, params.threads, params.processes);
+    let collecting = Collecting::new(shape, params.threads, params.processes, params.histogram_budget_bytes);
     let rule = Rule { level, collecting, classes: shape.classes };
     let wanted = |(tree, growing): (usize, &GrowingTree)| match derive {
         true => lighter_children(tree, growing, rule),
@@ -134,16 +137,21 @@ pub struct Collecting {
     row_bytes: u64,
     /// Of all counters of a node.
     slot_bytes: u64,
+    /// Of what a thread may hold for a pass.
+    budget: u64,
 }
 
 impl Collecting {
-    /// For so many threads in so many processes.
-    pub fn new(shape: Shape, threads: u32, processes: u32) -> Self {
+    /// For so many threads in so many processes, each with a [`Params::histogram_budget_bytes`].
+    ///
+    /// [`Params::histogram_budget_bytes`]: super::Params::histogram_budget_bytes
+    pub fn new(shape: Shape, threads: u32, processes: u32, budget: u64) -> Self {
         Collecting {
             threads: threads.max(1).into(),
             one_process: processes <= 1,
             row_bytes: Record::new(shape).bytes() as u64,
             slot_bytes: (shape.features * shape.bins * shape.classes * 4) as u64,
+            budget,
         }
     }
 
@@ -153,7 +161,7 @@ impl Collecting {
     /// That pays where so many levels are left that reading all rows once for each costs more, or where nodes have so few
     /// rows that their counters are mostly zeros. Threads of one process give each other rows for nothing; to others, no
     /// more bytes may go than the counters of all threads at all levels that are left, so that what is exchanged
-    /// never grows with the rows.
+    /// never grows with the rows. And one thread must be able to hold them.
     pub fn pays(self, level: u8, depth: u8, weight: u64) -> bool {
         let rows = weight.saturating_mul(self.row_bytes);
         let below = level.saturating_sub(FIRST_COLLECTED_LEVEL).min(1);
@@ -161,7 +169,10 @@ impl Collecting {
         // Each level that is left has twice as many counters, and its rows are counted once more.
         let few = below > 0 && rows <= (self.slot_bytes / 4) << (2 * left.saturating_sub(1)).min(20);
         let counters = (self.slot_bytes * self.threads) << left.saturating_sub(1).min(20);
-        level >= FIRST_COLLECTED_LEVEL && (few || left + below >= LEVELS_LEFT) && (self.one_process || rows <= counters)
+        level >= FIRST_COLLECTED_LEVEL
+            && (few || left + below >= LEVELS_LEFT)
+            && (self.one_process || rows <= counters)
+            && rows <= self.budget.min(MOST_BYTES)
     }
 
     /// Bytes of a thread's share of the rows of `weight`: some 63 % of it are different rows, and vectors that grow take up

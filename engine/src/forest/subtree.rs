@@ -213,7 +213,7 @@ impl SubtreeGrower {
         let (shape, rule) = (grower.shape(), grower.split_rule());
         let (layout, classes) = (Layout::new(shape), shape.classes);
         let bytes = if BYTES > 0 { BYTES } else { Record::new(shape).bytes() };
-        assert!(rows.len() < u32::MAX as usize, "a node of too many rows to add up in 32 bits");
+        assert!(rows.len() <= u32::MAX as usize, "a node of too many rows to add up in 32 bits");
         let mut counts = vec![0; classes];
         for row in rows.chunks_exact(bytes) {
             let (label, weight) = Record::label_and_weight::<PACKED>(row);

@@ -410,7 +410,8 @@ impl Desk {
                 predicted_s: band.map(|band| band.p50),
                 phase: live.phase.map(str::to_string),
                 level: live.level,
-                rows_per_s: live.workers.values().map(|(rows, _)| rows).sum(),
+                // The sum of none is −0.
+                rows_per_s: live.workers.values().map(|(rows, _)| rows).sum::<f64>() + 0.0,
                 rss_bytes: live.workers.values().map(|(_, rss)| rss).sum(),
             })
         });
