@@ -35,6 +35,7 @@ pub const SAMPLE: &str = include_str!("../../logs/samples/lidar-2-workers.jsonl"
 const JOURNAL_EVERY: Duration = Duration::from_millis(100);
 /// How often a sweep is asked for its status.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
+const SWEEP_AT_LEAST_EVERY: Duration = Duration::from_secs(3);
 /// How often the store is listed.
 const STORE_EVERY: Duration = Duration::from_millis(1500);
 /// Most bytes of a text that is shown: its end.
@@ -395,7 +396,8 @@ fn watch_sweep(store: &Path, to: &Sender<Message>, sweep: &Mutex<Option<String>>
                 return;
             }
         }
-        thread::sleep(SWEEP_EVERY.max(start.elapsed() * 100));
+        // A large sweep is looked at more seldom, but a runner that was slow to answer once is asked again soon.
+        thread::sleep((start.elapsed() * 100).clamp(SWEEP_EVERY, SWEEP_AT_LEAST_EVERY));
     }
 }
 
