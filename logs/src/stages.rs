@@ -220,6 +220,9 @@ fn pass_stage(state: &RunState, key: LevelKey, level: &LevelState) -> Option<Sta
     }
     let groups = level.started.map_or(1, |start| start.groups);
     let mut name = format!("batch {} level {}", key.batch, key.level);
+    if level.started.is_some_and(|start| start.collected_nodes > 0) {
+        name.push_str(" and deeper");
+    }
     if groups > 1 || key.group > 0 {
         name.push_str(&format!(" group {} of {groups}", key.group + 1));
     }

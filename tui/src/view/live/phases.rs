@@ -65,7 +65,8 @@ fn name_of(phase: Phase, stage: &Stage) -> String {
         Some(pass) => {
             let groups = stage.name.split_once(" group ").map_or(String::new(), |(_, group)| format!(" g{group}"));
             let batch = if pass.batch > 0 { format!("b{} ", pass.batch + 1) } else { String::new() };
-            format!("{batch}level {}{}", pass.level + 1, groups.replace(" of ", "/"))
+            let deeper = if stage.name.contains(" and deeper") { "+" } else { "" };
+            format!("{batch}level {}{deeper}{}", pass.level + 1, groups.replace(" of ", "/"))
         }
         None if phase == Phase::Start => "start".into(),
         None => stage.name.clone(),
