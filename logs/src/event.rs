@@ -492,7 +492,7 @@ pub enum EventKind {
         cpu_us: u64,
         /// Time waiting for other threads.
         waiting_us: u64,
-        /// Bytes of histogram sent to other threads.
+        /// Bytes of histogram and of collected rows sent to other threads.
         sent_bytes: u64,
     },
     /// The pass ended: splits chosen and applied everywhere.
@@ -505,7 +505,7 @@ pub enum EventKind {
         group: u32,
         /// From its start to its end.
         wall_us: u64,
-        /// Bytes of histogram exchanged by all threads.
+        /// Bytes of histogram and of collected rows exchanged by all threads.
         exchanged_bytes: u64,
         /// Splits by feature; features without a split are absent.
         splits: Vec<FeatureSplits>,

@@ -220,7 +220,7 @@ fn pass_stage(state: &RunState, key: LevelKey, level: &LevelState) -> Option<Sta
     }
     let groups = level.started.map_or(1, |start| start.groups);
     let mut name = format!("batch {} level {}", key.batch, key.level);
-    if level.started.is_some_and(|start| start.collected_nodes > 0) {
+    if level.reaches_deeper() {
         name.push_str(" and deeper");
     }
     if groups > 1 || key.group > 0 {

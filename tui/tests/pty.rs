@@ -374,13 +374,13 @@ fn local_time_of_the_latest(journal: &Path, offset_s: u64) -> String {
 #[test]
 fn one_key_runs_the_smoke_sweep_and_no_viewer_ends_it_by_leaving() {
     let Some(runner) = runner() else { return };
-    let status = |folder: &Path| -> serde_json::Value {
+    let folder = folder();
+    let status = || -> serde_json::Value {
         let mut command = std::process::Command::new(&runner);
-        command.args(["status", "smoke", "--json"]).current_dir(folder);
+        command.args(["status", "smoke", "--json"]).current_dir(folder.path());
         serde_json::from_slice(&command.output().unwrap().stdout).unwrap()
     };
     // The sweep is over within a second, which is too soon for a key: a runner that makes more of it.
-    let folder = folder();
     let viewer = folder.path().join("bin/fractal-tui");
     let longer = viewer.with_file_name("fractal-run");
     let real = runner.display();
@@ -401,7 +401,7 @@ fn one_key_runs_the_smoke_sweep_and_no_viewer_ends_it_by_leaving() {
     screen.press("q");
     assert_eq!(screen.end(), 0);
     screen.is_clean();
-    let left = status(folder.path());
+    let left = status();
     assert_eq!((&left["running"], &left["paused"]), (&true.into(), &true.into()), "{left}");
     let mut screen = Screen::start(folder.path(), &["smoke"], &[("TZ", "Asia/Kolkata")]);
     screen.until("the paused sweep", |text| text.contains("paused"));
@@ -416,7 +416,7 @@ fn one_key_runs_the_smoke_sweep_and_no_viewer_ends_it_by_leaving() {
     screen.until("its end", |text| text.contains("no runner") || text.contains("stopped"));
     screen.press("q");
     assert_eq!(screen.end(), 0);
-    assert_eq!(status(folder.path())["running"], false);
+    assert_eq!(status()["running"], false);
 }
 
 /// The form, from the first key to the end of what it started: filled in, run dry, started, watched, left.

@@ -189,7 +189,7 @@ impl Exchange for Timely<'_> {
         for block in blocks {
             waiting += block.as_ref().map_or(0, |(_, block)| block.bytes());
             self.blocks.send(block);
-            // A block is up to 1 MiB, and a default container would gather hundreds.
+            // A block can have 1 MiB or more, and a default container would gather hundreds.
             if waiting >= MESSAGE_BYTES {
                 self.blocks.flush();
                 waiting = 0;

@@ -64,6 +64,11 @@ impl PassTree {
         PassTree { tree: tree as u32, slots: Vec::new(), collected: Vec::new() }
     }
 
+    /// Nodes whose splits it finds.
+    fn open_nodes(&self) -> u64 {
+        self.slots.iter().map(Slot::nodes).sum::<u64>() + self.collected.len() as u64
+    }
+
     /// Whether at most one child of each node is counted or collected.
     pub(super) fn one_child(&self) -> bool {
         let mut parents: Vec<u32> =
@@ -258,12 +263,6 @@ fn lighter_children(tree: usize, growing: &GrowingTree, rule: Rule) -> PassTree 
         }
     }
     wanted
-}
-
-impl PassTree {
-    fn open_nodes(&self) -> u64 {
-        self.slots.iter().map(Slot::nodes).sum::<u64>() + self.collected.len() as u64
-    }
 }
 
 impl Slot {

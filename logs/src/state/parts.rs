@@ -371,6 +371,11 @@ pub struct LevelEnd {
 }
 
 impl LevelState {
+    /// Whether some of its nodes are grown to the end, so that it is of the levels below, too.
+    pub fn reaches_deeper(&self) -> bool {
+        self.started.is_some_and(|start| start.collected_nodes > 0)
+    }
+
     /// When it began: recorded, or reckoned from its end, or from its threads' shares.
     pub fn start_us(&self) -> Option<u64> {
         let recorded = self.started.map(|start| start.at_us);

@@ -1,6 +1,7 @@
 //! Phases and levels over time, with the quantiles and the skew of their tasks.
 
 use fractal_logs::stages::{self, Stage};
+use fractal_logs::state::LevelState;
 use fractal_logs::{Phase, RunState};
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -60,12 +61,12 @@ fn quantiles(stage: &Stage) -> Option<(u64, u64, u64, f64)> {
     Some((median, p95, max, max as f64 / median.max(1) as f64))
 }
 
-fn name_of(phase: Phase, stage: &Stage) -> String {
+fn name_of(state: &RunState, phase: Phase, stage: &Stage) -> String {
     match stage.pass {
         Some(pass) => {
             let groups = stage.name.split_once(" group ").map_or(String::new(), |(_, group)| format!(" g{group}"));
             let batch = if pass.batch > 0 { format!("b{} ", pass.batch + 1) } else { String::new() };
-            let deeper = if stage.name.contains(" and deeper") { "+" } else { "" };
+            let deeper = if state.levels.get(&pass).is_some_and(LevelState::reaches_deeper) { "+" } else { "" };
             format!("{batch}level {}{deeper}{}", pass.level + 1, groups.replace(" of ", "/"))
         }
         None if phase == Phase::Start => "start".into(),
@@ -136,7 +137,7 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App, run: &OpenRun
             buffer,
             inner.x + 2,
             y,
-            &units::clip(&name_of(*phase, stage), name_width as usize - 3),
+            &units::clip(&name_of(state, *phase, stage), name_width as usize - 3),
             name_width - 2,
             name_style,
         );

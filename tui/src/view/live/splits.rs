@@ -43,8 +43,7 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App, run: &OpenRun
         let end = level.finished.as_ref();
         let batch = if key.batch > 0 { format!("b{} ", key.batch + 1) } else { String::new() };
         let group = if key.group > 0 { format!(".{}", key.group + 1) } else { String::new() };
-        // What was collected reaches the levels below, too.
-        let to_the_end = if level.started.is_some_and(|start| start.collected_nodes > 0) { "+" } else { "" };
+        let deeper = if level.reaches_deeper() { "+" } else { "" };
         let mut splits = end.map_or_else(Vec::new, |end| end.splits.clone());
         let count: u64 = splits.iter().map(|split| split.splits).fold(0, u64::saturating_add);
         let gain: f64 = splits.iter().map(|split| split.gain).sum();
@@ -64,7 +63,7 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App, run: &OpenRun
         let style = if end.is_none() { theme.tone(Tone::Busy) } else { theme.text() };
         let sign = if end.is_none() { format!("{} ", theme.glyph("running")) } else { String::new() };
         vec![
-            Cell::new(format!("{sign}{batch}{}{to_the_end}{group}", key.level + 1), style),
+            Cell::new(format!("{sign}{batch}{}{deeper}{group}", key.level + 1), style),
             level.started.map_or("–".into(), |start| units::count(start.open_nodes)).into(),
             end.map_or("–".into(), |_| units::count(count)).into(),
             end.map_or("–".into(), |end| units::count(end.leaves)).into(),
