@@ -28,7 +28,7 @@ fn grower() -> Grower {
 fn at_level(rows: &BinnedRows, level: u8) -> (Grower, Pass) {
     let mut grower = grower();
     let mut counter = Counter::new(SHAPE, InstructionSet::detect());
-    let mut owner = Owner::new(SHAPE, 0, 1);
+    let mut owner = Owner::new(SHAPE, InstructionSet::detect(), 0, 1);
     loop {
         let pass = grower.next_pass().expect("in step").expect("deep enough");
         if pass.level == level {

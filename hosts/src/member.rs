@@ -73,9 +73,10 @@ pub(crate) struct Member {
     pub(crate) exit: Option<(ExitStatus, Instant)>,
 }
 
-/// A setting of glibc's malloc, which others do not read, at its greatest: what is larger gets pages of its own. Giving
-/// those back stops all threads of a process for a moment, and a run of a tenth of a second did so hundreds of times.
-const MMAP_THRESHOLD: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "33554432");
+/// Settings of glibc's malloc, which others do not read: what is larger than the first gets pages of its own, and what is
+/// free at the end of a heap beyond the second is given back. Both stop all threads of a process for a moment, and a run of
+/// a tenth of a second did so hundreds of times; pages that come back must be cleared. The greatest that the first can be.
+const MALLOC: [(&str, &str); 2] = [("MALLOC_MMAP_THRESHOLD_", "33554432"), ("MALLOC_TRIM_THRESHOLD_", "33554432")];
 
 impl Member {
     /// Starts worker `at` of `plan` and limits it. What it says goes to `notes`.
@@ -91,10 +92,9 @@ impl Member {
         let log_error = |source| Error::Log { worker: index, path: worker.log.clone(), source };
         let log = File::create(&worker.log).map_err(log_error)?;
         let program = worker.command.as_ref().map_or(plan.program.as_path(), |words| Path::new(&words[0]));
-        let (threshold, bytes) = MMAP_THRESHOLD;
-        let bytes = std::env::var_os(threshold).unwrap_or_else(|| bytes.into());
+        let malloc = MALLOC.map(|(name, bytes)| (name, std::env::var_os(name).unwrap_or_else(|| bytes.into())));
         let mut child = Command::new(program)
-            .env(threshold, bytes)
+            .envs(malloc)
             .args(worker.command.iter().flat_map(|words| &words[1..]))
             .args(&plan.args)
             .stdin(Stdio::piped())

@@ -27,7 +27,7 @@ use timely::worker::Worker;
 
 use super::agreement::{Agreement, Contribution, fold};
 use crate::error::Failure;
-use crate::forest::{Block, Decisions, Grower, NodeSplit, Owner, Pass, Subtree};
+use crate::forest::{Block, Decisions, Grower, InstructionSet, NodeSplit, Owner, Pass, Subtree};
 
 /// One timestamp of the dataflow.
 type Round = u64;
@@ -92,7 +92,7 @@ impl Exchange for Solo {
     fn choose_splits(&mut self, growing: &Growing, blocks: Result<Vec<Block>, Failure>) -> Result<Chosen, Failure> {
         let started = Instant::now();
         let grower = growing.grower.borrow();
-        let owner = self.owner.get_or_insert_with(|| Owner::new(grower.shape(), 0, 1));
+        let owner = self.owner.get_or_insert_with(|| Owner::new(grower.shape(), InstructionSet::detect(), 0, 1));
         for block in blocks? {
             owner.add(&growing.pass, block)?;
         }
@@ -299,7 +299,8 @@ fn grow_level<'scope>(
                     let Some((_, blocks)) = waiting.get_mut(round) else { return };
                     let started = Instant::now();
                     let grower = grower.borrow();
-                    let owner = owner.get_or_insert_with(|| Owner::new(grower.shape(), index, peers));
+                    let owner =
+                        owner.get_or_insert_with(|| Owner::new(grower.shape(), InstructionSet::detect(), index, peers));
                     for block in blocks.drain(..) {
                         let added = block.and_then(|(from, block)| {
                             received += if from == index { 0 } else { block.bytes() };

@@ -44,15 +44,25 @@ impl DrawKey {
     }
 }
 
+/// The Poisson(1) weight of each draw.
+pub(super) static WEIGHTS: [u8; 256] = {
+    let mut weights = [0; 256];
+    let mut draw = 0;
+    while draw < 256 {
+        let mut k = 0;
+        while k < POISSON.len() {
+            weights[draw] += (draw >= POISSON[k] as usize) as u8;
+            k += 1;
+        }
+        draw += 1;
+    }
+    weights
+};
+
 /// The Poisson(1) weight of a draw.
 #[inline(always)]
-pub const fn weight_of_draw(draw: u8) -> u32 {
-    let (mut weight, mut k) = (0, 0);
-    while k < POISSON.len() {
-        weight += (draw >= POISSON[k]) as u32;
-        k += 1;
-    }
-    weight
+pub fn weight_of_draw(draw: u8) -> u32 {
+    WEIGHTS[usize::from(draw)].into()
 }
 
 /// How often the tree with `key` drew row `row` of a file, 0..=5.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::pass::{self, Pass};
+use super::pass::{self, Collecting, Pass};
 use super::paths::Step;
 use super::split::{SplitRule, may_split};
 use super::subtree::Subtree;
@@ -278,6 +278,12 @@ impl Grower {
     /// How the forest is grown.
     pub fn params(&self) -> &Params {
         &self.params
+    }
+
+    /// Which nodes are better collected than counted.
+    pub(super) fn collecting(&self) -> Collecting {
+        let Params { threads, processes, histogram_budget_bytes, .. } = self.params;
+        Collecting::new(self.shape, threads, processes, histogram_budget_bytes)
     }
 
     /// What is to be counted next, or `None` when all trees are complete. All splits of the pass before must have been

@@ -1,7 +1,6 @@
 //! [`LevelHistogram`]: what one thread counted in a pass. [`Owner`]: adds the counts of all threads and splits.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +9,7 @@ use super::grower::{Decisions, Grower, NodeSplit};
 use super::pass::{Pass, PassTree};
 use super::split::best_split;
 use super::subtree::{Record, SubtreeGrower};
-use super::{ForestError, Shape};
+use super::{ForestError, InstructionSet, Shape};
 
 /// Most counters in one [`TreeBlock`]: 1 MiB.
 const BLOCK_COUNTERS: usize = 1 << 18;
@@ -189,13 +188,13 @@ pub struct Owner {
     /// Histograms by (tree, node), of the level before and those that this level leaves for the next.
     parents: HashMap<(u32, u32), Counters>,
     /// Rows of the current pass's collected nodes, by (tree, node).
-    rows: HashMap<(u32, u32), Vec<u8>>,
+    rows: HashMap<(u32, u32), Vec<Vec<u8>>>,
     subtrees: SubtreeGrower,
 }
 
 impl Owner {
-    /// Owner of the trees with [`owner_of`]`(tree, peers)` = `index`.
-    pub fn new(shape: Shape, index: usize, peers: usize) -> Self {
+    /// Owner of the trees with [`owner_of`]`(tree, peers)` = `index`, and of as many collected nodes.
+    pub fn new(shape: Shape, set: InstructionSet, index: usize, peers: usize) -> Self {
         Owner {
             shape,
             index,
@@ -203,7 +202,7 @@ impl Owner {
             sums: HashMap::new(),
             parents: HashMap::new(),
             rows: HashMap::new(),
-            subtrees: SubtreeGrower::default(),
+            subtrees: SubtreeGrower::new(set),
         }
     }
 
@@ -228,10 +227,7 @@ impl Owner {
         if !Record::new(self.shape).fits(self.shape, &rows) {
             return Err(wrong("rows of another shape"));
         }
-        match self.rows.entry((tree, node)) {
-            Entry::Vacant(vacant) => drop(vacant.insert(rows)),
-            Entry::Occupied(mut known) => known.get_mut().extend(rows),
-        }
+        self.rows.entry((tree, node)).or_default().push(rows);
         Ok(())
     }
 
@@ -264,7 +260,8 @@ impl Owner {
             }
             for &node in &tree.collected {
                 if owner_of_node(tree.tree, node, self.peers) == self.index {
-                    let mut rows = self.rows.remove(&(tree.tree, node)).unwrap_or_default();
+                    let mut of_threads = self.rows.remove(&(tree.tree, node)).unwrap_or_default();
+                    let mut rows = if of_threads.len() == 1 { of_threads.swap_remove(0) } else { of_threads.concat() };
                     decisions.subtrees.push(self.subtrees.grow(grower, tree.tree, node, &mut rows));
                 }
             }

@@ -114,7 +114,7 @@ pub fn grow_watched(
     mut watch: impl FnMut(&Pass, Stage),
 ) -> Result<Vec<Tree>, ForestError> {
     let mut counter = Counter::new(grower.shape(), instruction_set);
-    let mut owner = Owner::new(grower.shape(), 0, 1);
+    let mut owner = Owner::new(grower.shape(), instruction_set, 0, 1);
     while let Some(pass) = grower.next_pass()? {
         let blocks = counter.count(rows, &grower, &pass).blocks;
         watch(&pass, Stage::Counted);

@@ -54,7 +54,7 @@ const FIRST_COLLECTED_LEVEL: u8 = 7;
 
 /// Levels that must be left to grow before it pays to collect the rows of a node of that level that has many; one less of
 /// those below.
-const LEVELS_LEFT: u8 = 4;
+const LEVELS_LEFT: u8 = 3;
 
 /// Most bytes of rows that are collected of one node: their weights add up in 32 bits.
 const MOST_BYTES: u64 = 1 << 30;
@@ -89,7 +89,7 @@ impl PassTree {
 /// costs only its own trees.
 pub(super) fn plan(grower: &Grower, level: u8, derive: bool) -> (Vec<Pass>, bool) {
     let (shape, params) = (grower.shape(), grower.params());
-    let collecting = Collecting::new(shape, params.threads, params.processes, params.histogram_budget_bytes);
+    let collecting = grower.collecting();
     let rule = Rule { level, collecting, classes: shape.classes };
     let wanted = |(tree, growing): (usize, &GrowingTree)| match derive {
         true => lighter_children(tree, growing, rule),
@@ -180,10 +180,10 @@ impl Collecting {
             && rows <= self.budget.min(MOST_BYTES)
     }
 
-    /// Bytes of a thread's share of the rows of `weight`: some 63 % of it are different rows, and vectors that grow take up
-    /// to twice as much.
+    /// Bytes of a thread's share of the rows of `weight`, if its share is as large as others': some 63 % of the weight are
+    /// different rows, and some more than there are on average.
     pub fn share(self, weight: u64) -> u64 {
-        (weight.saturating_mul(5 * self.row_bytes) / (4 * self.threads)).max(1)
+        (weight / self.threads).saturating_mul(2).div_ceil(3).saturating_mul(self.row_bytes).max(1)
     }
 }
 
@@ -281,6 +281,14 @@ impl Pass {
     /// Of the open nodes those whose rows are collected.
     pub fn collected_nodes(&self) -> u64 {
         self.trees.iter().map(|tree| tree.collected.len() as u64).sum()
+    }
+
+    /// Bytes that a thread's rows of each of a tree's collected nodes may take.
+    pub(super) fn collected_bytes(&self, grower: &Grower, tree: &PassTree) -> Vec<usize> {
+        let (shape, growing) = (grower.shape(), &grower.trees[tree.tree as usize]);
+        let collecting = grower.collecting();
+        let bytes = |&node: &u32| collecting.share(growing.weight(node, shape.classes)) as usize;
+        tree.collected.iter().map(bytes).collect()
     }
 
     /// Share of the weight of its trees that lies in the counted nodes, 0..=1.

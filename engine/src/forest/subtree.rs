@@ -6,11 +6,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Shape;
 use super::bagging::MAX_WEIGHT;
 use super::grower::Grower;
+use super::simd;
 use super::split::{BestSplit, may_split};
 use super::tree::Branch;
+use super::{InstructionSet, Shape};
 
 /// A collected node and all that grew below it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -120,27 +121,38 @@ impl Record {
     fn label_and_weight<const PACKED: bool>(row: &[u8]) -> (usize, u32) {
         let last = row.len() - 1;
         if PACKED {
-            (usize::from(row[last] >> WEIGHT_BITS), u32::from(row[last]) % (1 << WEIGHT_BITS))
+            Record::packed_label_and_weight(row[last])
         } else {
             (usize::from(row[last - 1]), u32::from(row[last]))
         }
     }
+
+    /// Of a row in which one byte has both.
+    #[inline(always)]
+    pub(super) fn packed_label_and_weight(byte: u8) -> (usize, u32) {
+        (usize::from(byte >> WEIGHT_BITS), u32::from(byte) % (1 << WEIGHT_BITS))
+    }
 }
 
 /// Grows collected nodes, one after the other. Holds scratch memory, so it is kept.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct SubtreeGrower {
-    /// Of each feature drawn for a node, bin-major counters. Zero between nodes.
+    set: InstructionSet,
+    /// Of each feature drawn for a node, bin-major counters, and as many again. Zero between nodes.
     counters: Vec<u32>,
     /// Bins that have rows, as bits; see [`Layout`].
     used: Vec<u64>,
     /// Rows on their way to a right child.
     right: Vec<u8>,
+    right_eights: Vec<[u8; 8]>,
     best: BestSplit,
     /// Class counts of the node that is being split.
     own: Vec<u64>,
     ripe: Vec<Ripe>,
 }
+
+/// Rows of a node from which on it pays to count them in two sets of counters, which are added up.
+const MANY: usize = 512;
 
 /// Where the counters of a feature are: those of a bin's classes begin at bin << `shift`.
 #[derive(Clone, Copy, Debug)]
@@ -170,6 +182,24 @@ impl Layout {
         bins.map_while(move |bin| Some((bin, counters.get(bin << self.shift..)?.get(..self.classes)?)))
     }
 
+    /// Moves the counts of `others` to the `counters` of as many features as there are `used`, and finds out which bins those
+    /// are.
+    fn merge(self, counters: &mut [u32], others: &mut [u32], used: &mut [u64]) {
+        let features = counters.chunks_exact_mut(self.len).zip(others.chunks_exact_mut(self.len));
+        for (used, (counters, others)) in used.iter_mut().zip(features) {
+            let bins = counters.chunks_exact_mut(1 << self.shift).zip(others.chunks_exact_mut(1 << self.shift));
+            for (bin, (counters, others)) in bins.enumerate() {
+                let mut any = 0;
+                for (count, other) in counters.iter_mut().zip(others) {
+                    *count += *other;
+                    *other = 0;
+                    any |= *count;
+                }
+                *used |= u64::from(any > 0) << (bin >> self.group);
+            }
+        }
+    }
+
     /// Makes the counters of the bins of which some are `used` zero again.
     fn clear(self, used: u64, counters: &mut [u32]) {
         for bit in ones(used) {
@@ -191,6 +221,19 @@ struct Ripe {
 }
 
 impl SubtreeGrower {
+    pub(super) fn new(set: InstructionSet) -> Self {
+        SubtreeGrower {
+            set,
+            counters: Vec::new(),
+            used: Vec::new(),
+            right: Vec::new(),
+            right_eights: Vec::new(),
+            best: BestSplit::default(),
+            own: Vec::new(),
+            ripe: Vec::new(),
+        }
+    }
+
     /// What grows from `node`, an open node of a growing tree. `rows` are [`Record`]s of its drawn
     /// rows, in any order. O(rows × levels × features drawn for a node), besides each node's own costs.
     pub(super) fn grow(&mut self, grower: &Grower, tree: u32, node: u32, rows: &mut [u8]) -> Subtree {
@@ -238,12 +281,14 @@ impl SubtreeGrower {
                 subtree.undivided += 1;
                 continue;
             };
-            let middle = from + self.part::<BYTES>(rows, bytes, feature.into(), bin);
+            // Rows of leaves are looked at no more.
+            let last = node.ilog2() + 1 == u32::from(depth);
+            let middle = if last { to } else { from + self.part::<BYTES>(rows, bytes, feature, bin) };
             let left = subtree.branches.len();
             subtree.branches[at] = Some(Branch { feature, bin, gain, left: left as u32 });
             subtree.branches.extend([None, None]);
             subtree.counts.extend(self.best.best_left().iter().map(|&left| left as u32));
-            let open = |counts: &[u64]| node.ilog2() + 1 < depth.into() && may_split(counts, rule.min_instances);
+            let open = |counts: &[u64]| !last && may_split(counts, rule.min_instances);
             if open(self.best.best_left()) {
                 self.ripe.push(Ripe { node: 2 * node, at: left, from, to: middle });
             }
@@ -264,12 +309,13 @@ impl SubtreeGrower {
         bytes: usize,
         features: &[u8],
     ) {
-        if self.counters.len() < features.len() * layout.len {
-            self.counters.resize(features.len() * layout.len, 0);
+        let len = features.len() * layout.len;
+        if self.counters.len() < len + 3 * layout.len {
+            self.counters.resize(len + 3 * layout.len, 0);
         }
         self.used.clear();
         self.used.resize(features.len(), 0);
-        let counters = &mut self.counters[..features.len() * layout.len];
+        let (counters, others) = self.counters.split_at_mut(len);
         // Three at a time, as many as are drawn of seven.
         let (threes, rest) = features.as_chunks::<3>();
         let (of_threes, of_rest) = counters.split_at_mut(3 * threes.len() * layout.len);
@@ -277,7 +323,16 @@ impl SubtreeGrower {
         for (three, (counters, used)) in
             threes.iter().zip(of_threes.chunks_exact_mut(3 * layout.len).zip(used_threes.as_chunks_mut().0))
         {
-            count_some::<BYTES, PACKED, 3>(layout, rows, bytes, three, counters, used);
+            if BYTES != 8 || !PACKED {
+                count_some::<BYTES, PACKED, 3>(layout, rows, bytes, three, counters, used);
+            } else if rows.len() < MANY * BYTES {
+                let rows = rows.as_chunks().0;
+                simd::count_three(self.set, rows, three, layout.shift, layout.group, counters, used);
+            } else {
+                let others = &mut others[..3 * layout.len];
+                simd::count_three_twice(self.set, rows.as_chunks().0, three, layout.shift, [counters, others]);
+                layout.merge(counters, others, used);
+            }
         }
         for (one, (counters, used)) in
             rest.iter().zip(of_rest.chunks_exact_mut(layout.len).zip(used_rest.as_chunks_mut().0))
@@ -287,8 +342,11 @@ impl SubtreeGrower {
     }
 
     /// Brings rows whose `feature` is at most `bin` before the others; returns where those begin.
-    fn part<const BYTES: usize>(&mut self, rows: &mut [u8], bytes: usize, feature: usize, bin: u8) -> usize {
-        let bytes = if BYTES > 0 { BYTES } else { bytes };
+    fn part<const BYTES: usize>(&mut self, rows: &mut [u8], bytes: usize, feature: u8, bin: u8) -> usize {
+        if BYTES == 8 {
+            return 8 * simd::part(self.set, rows.as_chunks_mut().0, feature, bin, &mut self.right_eights);
+        }
+        let feature = usize::from(feature);
         if self.right.len() < rows.len() {
             self.right.resize(rows.len(), 0);
         }

@@ -189,7 +189,7 @@ mod tests {
         let set = InstructionSet::PORTABLE;
         for (trees, pays) in [(40, true), (1, false)] {
             let mut grower = Grower::new(shape, Params::forest(trees, 6, 7, 62)).unwrap();
-            let mut owner = Owner::new(shape, 0, 1);
+            let mut owner = Owner::new(shape, set, 0, 1);
             let mut counter = Counter::new(shape, set);
             while let Some(pass) = grower.next_pass().unwrap() {
                 let chosen = Across::new(shape, &grower, &pass).is_some();

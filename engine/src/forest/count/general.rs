@@ -16,7 +16,7 @@ pub(super) struct Selected {
     pub(super) listed: [u32; RUN + 16],
     /// Where the path of each of them leads.
     pub(super) places: [u8; RUN],
-    /// For those that went on from there, their slots in the order of the list.
+    /// Their slots, in the order of the list.
     slots: [u32; RUN],
 }
 
@@ -30,21 +30,23 @@ impl Selected {
     pub(super) fn land<'a>(
         &'a mut self,
         set: InstructionSet,
-        landing: &'a Landing,
+        landing: &Landing,
         rows: Rows<'a>,
         stride: usize,
         draws: &'a [u8; RUN],
         n: usize,
     ) -> Landed<'a> {
         let Selected { listed, places, slots } = self;
-        let (listed, slots) = match landing {
-            Landing::Slots { slots, .. } => (&listed[..n], Slots::OfPath { places, slots }),
-            Landing::Walk(descent) => {
-                let n = simd::descend(set, descent, &mut listed[..n], places, rows.bytes, stride, slots);
-                (&listed[..n], Slots::InOrder(&slots[..n]))
+        let n = match landing {
+            Landing::Slots { slots: of_path, .. } => {
+                for (slot, &row) in slots.iter_mut().zip(&listed[..n]) {
+                    *slot = of_path[usize::from(places[row as usize % RUN])];
+                }
+                n
             }
+            Landing::Walk(descent) => simd::descend(set, descent, &mut listed[..n], places, rows.bytes, stride, slots),
         };
-        Landed { rows, stride, draws, listed, slots }
+        Landed { rows, stride, draws, listed: &listed[..n], slots: &slots[..n] }
     }
 }
 
@@ -55,15 +57,7 @@ pub(super) struct Landed<'a> {
     stride: usize,
     draws: &'a [u8; RUN],
     listed: &'a [u32],
-    slots: Slots<'a>,
-}
-
-#[derive(Debug)]
-enum Slots<'a> {
-    /// By the paths of the rows.
-    OfPath { places: &'a [u8; RUN], slots: &'a [u32; 256] },
-    /// In the order of the list.
-    InOrder(&'a [u32]),
+    slots: &'a [u32],
 }
 
 impl Landed<'_> {
@@ -80,19 +74,42 @@ impl Landed<'_> {
         });
     }
 
+    /// Those in `counted` slots are added to `narrow` counters of seven features, the others are collected. Returns the weight
+    /// that was added.
+    pub(super) fn collect_beside(
+        self,
+        counted: u32,
+        shape: Shape,
+        narrow: &mut [u16],
+        record: Record,
+        collected: &mut [Vec<u8>],
+    ) -> usize {
+        let of_class = 7 * shape.bins;
+        let mut added = 0;
+        self.numbered(|_, slot, row, weight| match slot.checked_sub(counted) {
+            None => {
+                added += weight as usize;
+                let first = (slot as usize * shape.classes + usize::from(row[7])) * of_class;
+                let counts = narrow[first..first + of_class].chunks_exact_mut(shape.bins);
+                counts.zip(row).for_each(|(counts, &bin)| counts[usize::from(bin)] += weight as u16);
+            }
+            Some(place) => record.push(&mut collected[place as usize], row, weight),
+        });
+        added
+    }
+
+    /// How many.
+    pub(super) fn len(&self) -> usize {
+        self.listed.len()
+    }
+
     /// Calls `each` with the number in the part, the slot, the bytes and the weight of each row.
     #[inline(always)]
     fn numbered(self, mut each: impl FnMut(usize, u32, &[u8], u32)) {
         let Landed { rows, stride, draws, listed, slots } = self;
-        let mut row = |row: u32, slot: u32| {
+        for (&row, &slot) in listed.iter().zip(slots) {
             let i = row as usize % RUN;
             each(rows.first + i, slot, &rows.bytes[i * stride..][..stride], bagging::weight_of_draw(draws[i]));
-        };
-        match slots {
-            Slots::OfPath { places, slots } => {
-                listed.iter().for_each(|&i| row(i, slots[usize::from(places[i as usize % RUN])]));
-            }
-            Slots::InOrder(slots) => listed.iter().zip(slots).for_each(|(&i, &slot)| row(i, slot)),
         }
     }
 }

@@ -92,7 +92,8 @@ impl Counter {
         let plan = Plan::new(self.shape, grower, pass);
         let len = |tree: &PassTree| tree.slots.len() * pass.slot_counters(self.shape);
         let plans = plan.fours.iter().flat_map(|four| &four.trees).map(Some).chain(std::iter::repeat(None));
-        let counts = |(tree, how): (&PassTree, _)| Counts::new(plan.adding, how, tree, len(tree));
+        let rows = |tree: &PassTree| pass.collected_bytes(grower, tree);
+        let counts = |(tree, how): (&PassTree, _)| Counts::new(plan.adding, how, tree, len(tree), rows(tree));
         let counts = pass.trees.iter().zip(plans).map(counts).collect();
         Counting { counter: self, grower, pass, plan, counts, histogram: LevelHistogram::default(), since_flush: 0 }
     }
@@ -193,9 +194,11 @@ impl Counter {
                 let path = &path[..tree.paths.path.len()];
                 let draws = &draws[(tree.spec.key % TREES_A_HASH as u64) as usize];
                 let counts = &mut counts[tree.index];
-                if let (Landing::Slots { bases, .. }, Some(narrow)) = (&tree.landing, &mut counts.narrow) {
+                let Counts { wide, narrow, sorted, collected } = counts;
+                if let (Landing::Slots { bases, .. }, Some(narrow), []) = (&tree.landing, &mut *narrow, &collected[..])
+                {
                     simd::select_seven(self.set, draws, active, path, bases, drawn);
-                    narrow.make_room(drawn.len() * bagging::MAX_WEIGHT as usize, &mut counts.wide);
+                    narrow.make_room(drawn.len() * bagging::MAX_WEIGHT as usize, wide);
                     let added = simd::add_seven(self.set, drawn, &block.seven, from, &mut narrow.counts);
                     narrow.room -= added as usize;
                     continue;
@@ -203,13 +206,16 @@ impl Counter {
                 let Selected { places, listed, .. } = &mut **selected;
                 let n = simd::select(self.set, draws, active, path, places, listed);
                 let landed = selected.land(self.set, &tree.landing, rows, stride, draws, n);
-                match &mut counts.sorted {
-                    Some(sorted) if !counts.collected.is_empty() => {
-                        let record = Record::new(self.shape);
-                        landed.collect(tree.counted, sorted, record, &mut counts.collected);
+                let record = Record::new(self.shape);
+                match (narrow, sorted) {
+                    (Some(narrow), _) => {
+                        narrow.make_room(landed.len() * bagging::MAX_WEIGHT as usize, wide);
+                        let table = &mut narrow.counts;
+                        narrow.room -= landed.collect_beside(tree.counted, self.shape, table, record, collected);
                     }
-                    Some(sorted) => landed.wait(sorted),
-                    None => general::add(self.shape, plan.adding, pass, tree, landed, &mut counts.wide),
+                    (None, Some(sorted)) if collected.is_empty() => landed.wait(sorted),
+                    (None, Some(sorted)) => landed.collect(tree.counted, sorted, record, collected),
+                    (None, None) => general::add(self.shape, plan.adding, pass, tree, landed, wide),
                 }
             }
         }
@@ -302,17 +308,18 @@ struct Counts {
 
 impl Counts {
     /// For slots with `len` counters together, of a tree counted row by row or, without a plan, in lanes, which have
-    /// counters of their own.
-    fn new(adding: Adding, how: Option<&TreePlan>, tree: &PassTree, len: usize) -> Self {
+    /// counters of their own; with room for so many bytes of collected rows.
+    fn new(adding: Adding, how: Option<&TreePlan>, tree: &PassTree, len: usize, rows: Vec<usize>) -> Self {
         let found_by_path = |how: &TreePlan| matches!(how.landing, Landing::Slots { .. });
         let collects = !tree.collected.is_empty();
-        let near = adding == Adding::Seven && 2 * len <= FAR_BYTES && how.is_some_and(found_by_path) && !collects;
-        let sorted = how.is_some() && !near && 4 * len > FAR_BYTES && tree.slots.len() <= MOST_SLOTS;
+        let near = adding == Adding::Seven && 2 * len <= FAR_BYTES && (collects || how.is_some_and(found_by_path));
+        let far = 4 * len > FAR_BYTES && tree.slots.len() <= MOST_SLOTS;
+        let sorted = how.is_some() && !near && (far || collects);
         Counts {
             wide: vec![0; len],
             narrow: near.then(|| Narrow { counts: vec![0; len], room: u16::MAX.into() }),
-            sorted: (sorted || collects).then(Sorted::default),
-            collected: vec![Vec::new(); tree.collected.len()],
+            sorted: sorted.then(Sorted::default),
+            collected: rows.into_iter().map(Vec::with_capacity).collect(),
         }
     }
 }

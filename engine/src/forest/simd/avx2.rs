@@ -34,6 +34,15 @@ from_plain! {
         stride: usize,
         slots: &mut [u32; RUN],
     ) -> usize;
+    fn count_three(
+        rows: &[[u8; 8]],
+        features: &[u8; 3],
+        shift: u32,
+        group: u32,
+        counters: &mut [u32],
+        used: &mut [u64; 3],
+    );
+    fn count_three_twice(rows: &[[u8; 8]], features: &[u8; 3], shift: u32, counters: [&mut [u32]; 2]);
     fn vote(places: &[[u8; SCORE_ROWS]; 4], votes: &[[Votes; 256]; 4], sums: &mut [Votes; SCORE_ROWS]);
 }
 
@@ -284,6 +293,63 @@ fn place_bytes(path: &[&Bitmap], word: usize) -> [__m256i; 2] {
         }
     }
     place
+}
+
+/// For each set of four rows, the numbers of its rows and then of the others, as pairs of 32-bit lanes.
+static FOUR: [[u32; 8]; 16] = {
+    let mut four = [[0; 8]; 16];
+    let mut set = 0;
+    while set < 16 {
+        let (mut n, mut i) = (0, 0);
+        while i < 8 {
+            // First those that are in the set, then those that are not.
+            if (set >> (i % 4) & 1 == 1) == (i < 4) {
+                (four[set][2 * n], four[set][2 * n + 1]) = (2 * (i as u32 % 4), 2 * (i as u32 % 4) + 1);
+                n += 1;
+            }
+            i += 1;
+        }
+        set += 1;
+    }
+    four
+};
+
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) fn part(rows: &mut [[u8; 8]], feature: u8, bin: u8, right: &mut Vec<[u8; 8]>) -> usize {
+    if right.len() < rows.len() + 4 {
+        right.resize(rows.len() + 4, [0; 8]);
+    }
+    let shift = _mm_cvtsi32_si128(8 * i32::from(feature % 8));
+    let (byte, bin) = (_mm256_set1_epi64x(0xff), _mm256_set1_epi64x(bin.into()));
+    let (mut left, mut others) = (0, 0);
+    for at in (0..rows.len()).step_by(4) {
+        let n = (rows.len() - at).min(4);
+        let mut four = [[0; 8]; 4];
+        match rows[at..].first_chunk() {
+            Some(rows) => four = *rows,
+            None => four[..n].copy_from_slice(&rows[at..]),
+        }
+        let four = load(&four);
+        let above = _mm256_cmpgt_epi64(_mm256_and_si256(_mm256_srl_epi64(four, shift), byte), bin);
+        let goes_right = _mm256_movemask_pd(_mm256_castsi256_pd(above)) as usize & ((1 << n) - 1);
+        let goes_left = !goes_right & ((1 << n) - 1);
+        let of = |set: usize| _mm256_permutevar8x32_epi32(four, load(&FOUR[set % 16]));
+        // What is too much is overwritten by the next; what is on the left was read.
+        match rows[left..at + n].first_chunk_mut::<4>() {
+            Some(rows) => store(rows, of(goes_left)),
+            None => {
+                let mut four = [[0; 8]; 4];
+                store(&mut four, of(goes_left));
+                let n = (at + n - left).min(4);
+                rows[left..left + n].copy_from_slice(&four[..n]);
+            }
+        }
+        store::<[u8; 8], 4>(right[others..].first_chunk_mut().expect("room for a vector more"), of(goes_right));
+        left += goes_left.count_ones() as usize;
+        others += goes_right.count_ones() as usize;
+    }
+    rows[left..].copy_from_slice(&right[..others]);
+    left
 }
 
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]

@@ -8,10 +8,11 @@ use super::{
     RUN, RUN_WORDS, SCORE_ROWS, Seven, TREES_A_HASH, Votes, WALK_LEVELS, Walk, plain,
 };
 use crate::forest::SKIPPED;
-use crate::forest::bagging::{M1, M2, POISSON};
+use crate::forest::bagging::{M1, M2, POISSON, WEIGHTS};
 
 // On Zen 4 and Zen 5 vectors of half the width, which never lie across two cache lines, take less time.
 pub(super) use super::avx2::lane_add;
+pub(super) use super::avx2::{count_three, count_three_twice, part};
 
 /// Wrappers that compile plain kernels with these instructions allowed.
 macro_rules! from_plain {
@@ -275,7 +276,7 @@ fn weights(draws: __m512i) -> __m512i {
         let [a, b] = [a, b].map(|quarter| bytes(quarter.try_into().expect("64 weights")));
         _mm512_permutex2var_epi8(a, draws, b)
     };
-    let halves = plain::WEIGHTS.as_chunks().0;
+    let halves = WEIGHTS.as_chunks().0;
     let (lower, upper) = (look_up(&halves[0]), look_up(&halves[1]));
     _mm512_mask_blend_epi8(_mm512_movepi8_mask(draws), lower, upper)
 }

@@ -307,6 +307,25 @@ kernels! {
         slots: &mut [u32; RUN],
     ) -> usize;
 
+    /// Brings the rows whose byte `feature` is at most `bin` before the others, both in their order. Returns how many they are.
+    /// The others pass through `right`.
+    fn part(rows: &mut [[u8; 8]], feature: u8, bin: u8, right: &mut Vec<[u8; 8]>) -> usize;
+
+    /// Adds the weight of each of `rows`, which are collected records, to the counters of three `features` at bin << `shift`
+    /// | label, and sets the bit bin >> `group` of what is `used` of each feature.
+    fn count_three(
+        rows: &[[u8; 8]],
+        features: &[u8; 3],
+        shift: u32,
+        group: u32,
+        counters: &mut [u32],
+        used: &mut [u64; 3],
+    );
+
+    /// The same for many rows. There are two sets of counters, each for half of the rows: neighbours are alike, and an addition
+    /// to the same counter would wait for the one before it. What is used is not said.
+    fn count_three_twice(rows: &[[u8; 8]], features: &[u8; 3], shift: u32, counters: [&mut [u32]; 2]);
+
     /// The weights of the rows `first`, `first` + 1, … in each lane; those of lanes without a tree have no meaning. There are
     /// a multiple of [`DRAWN_ROWS`] rows.
     fn lane_weights(keys: &LaneKeys, first: u32, out: &mut [u64]);
@@ -329,4 +348,59 @@ kernels! {
 
     /// The class with the most votes, the lowest among equals.
     fn winners(sums: &[Votes; SCORE_ROWS], out: &mut [u8; SCORE_ROWS]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forest::bagging::mix;
+
+    /// Rows of 8 bytes, which are collected records of 32 bins and 16 classes.
+    fn records(n: u64) -> Vec<[u8; 8]> {
+        (0..n).map(|i| (mix(i) & 0x7f1f_1f1f_1f1f_1f1f).to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn rows_are_parted_in_their_order() {
+        for set in InstructionSet::available() {
+            let mut right = Vec::new();
+            for n in (0..40).chain([257, 5000]) {
+                for (feature, bin) in [(0, 0), (3, 15), (6, 30), (6, 31), (7, 127)] {
+                    let mut rows = records(n);
+                    let (left, others): (Vec<[u8; 8]>, Vec<_>) =
+                        rows.iter().copied().partition(|row| row[usize::from(feature)] <= bin);
+                    assert_eq!(part(set, &mut rows, feature, bin, &mut right), left.len(), "{set}, {n} rows");
+                    assert_eq!(rows, [left, others].concat(), "{set}, {n} rows, feature {feature}, bin {bin}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn records_are_counted_as_the_obvious_way_counts_them() {
+        // The usual number of counters, and another.
+        for (shift, group, bins) in [(4, 0, 32), (5, 0, 32), (4, 2, 256)] {
+            let len = bins << shift;
+            for n in [0, 1, 2, 7, 1000] {
+                let (rows, features) = (records(n), [5, 0, 2]);
+                let (mut expected, mut seen) = (vec![0u32; 3 * len], [0u64; 3]);
+                for row in &rows {
+                    for (f, &feature) in features.iter().enumerate() {
+                        let bin = usize::from(row[usize::from(feature)]);
+                        expected[f * len + (bin << shift | usize::from(row[7] >> 3))] += u32::from(row[7] & 7);
+                        seen[f] |= 1 << (bin >> group);
+                    }
+                }
+                for set in InstructionSet::available() {
+                    let (mut counters, mut used) = (vec![0; 3 * len], [0; 3]);
+                    count_three(set, &rows, &features, shift, group, &mut counters, &mut used);
+                    assert!(counters == expected && used == seen, "{set}, {n} rows, {bins} bins");
+                    let [mut even, mut odd] = [vec![0; 3 * len], vec![0; 3 * len]];
+                    count_three_twice(set, &rows, &features, shift, [&mut even, &mut odd]);
+                    even.iter_mut().zip(&odd).for_each(|(even, odd)| *even += odd);
+                    assert!(even == expected, "{set}, {n} rows, {bins} bins");
+                }
+            }
+        }
+    }
 }

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::forest::SKIPPED;
 use crate::forest::bagging::{DrawKey, POISSON, TREES_A_HASH, weight_of_draw};
+use crate::forest::subtree::Record;
 
 #[inline(always)]
 pub(in crate::forest) fn planes(rows: &[u8], stride: usize, out: &mut Planes, valid: &mut [u64]) {
@@ -235,17 +236,6 @@ pub(super) fn list(bits: u64, n: usize, listed: &mut [u32; RUN + 16], entry: imp
     to
 }
 
-/// The weight of each draw.
-pub(super) static WEIGHTS: [u8; 256] = {
-    let mut weights = [0; 256];
-    let mut draw = 0;
-    while draw < 256 {
-        weights[draw] = weight_of_draw(draw as u8) as u8;
-        draw += 1;
-    }
-    weights
-};
-
 #[inline(always)]
 pub(in crate::forest) fn select_seven(
     draws: &[u8; RUN],
@@ -271,7 +261,7 @@ pub(super) fn list_seven(bits: u64, w: usize, draws: &[u8; 64], places: &[u8; 64
     out.len = list(bits, out.len, &mut out.entries, |row| {
         let i = row as usize % 64;
         let base = bases.bases[usize::from(places[i])];
-        base << BASE_BIT | ((64 * w + i) << ROW_BIT) as u32 | u32::from(WEIGHTS[usize::from(draws[i])])
+        base << BASE_BIT | ((64 * w + i) << ROW_BIT) as u32 | weight_of_draw(draws[i])
     });
 }
 
@@ -338,6 +328,107 @@ pub(in crate::forest) fn descend(
         n += usize::from(slot != NO_SLOT);
     }
     n
+}
+
+#[inline(always)]
+pub(in crate::forest) fn part(rows: &mut [[u8; 8]], feature: u8, bin: u8, right: &mut Vec<[u8; 8]>) -> usize {
+    if right.len() < rows.len() {
+        right.resize(rows.len(), [0; 8]);
+    }
+    let right = &mut right[..rows.len()];
+    let feature = usize::from(feature % 8);
+    let (mut left, mut others) = (0, 0);
+    for at in 0..rows.len() {
+        // Written to both sides, and kept on one.
+        let row = rows[at];
+        (rows[left], right[others]) = (row, row);
+        let goes_left = row[feature] <= bin;
+        left += usize::from(goes_left);
+        others += usize::from(!goes_left);
+    }
+    rows[left..].copy_from_slice(&right[..others]);
+    left
+}
+
+#[inline(always)]
+pub(in crate::forest) fn count_three(
+    rows: &[[u8; 8]],
+    features: &[u8; 3],
+    shift: u32,
+    group: u32,
+    counters: &mut [u32],
+    used: &mut [u64; 3],
+) {
+    match counters.len() {
+        THREE_USUAL => count_three_of::<THREE_USUAL>(rows, features, shift, group, counters, used),
+        _ => count_three_of::<0>(rows, features, shift, group, counters, used),
+    }
+}
+
+/// Counters of three features with 32 bins and 9 to 16 classes: if there are so many, places need not be looked at.
+const THREE_USUAL: usize = 3 * 32 * 16;
+
+/// For so many counters, or with 0 for any number.
+#[inline(always)]
+fn count_three_of<const LEN: usize>(
+    rows: &[[u8; 8]],
+    features: &[u8; 3],
+    shift: u32,
+    group: u32,
+    counters: &mut [u32],
+    used: &mut [u64; 3],
+) {
+    let mut seen = [0; 3];
+    for row in rows {
+        let bins = count_row::<LEN>(row, features, shift, counters);
+        for (seen, bin) in seen.iter_mut().zip(bins) {
+            *seen |= 1 << ((bin >> group) % 64);
+        }
+    }
+    *used = seen;
+}
+
+#[inline(always)]
+pub(in crate::forest) fn count_three_twice(
+    rows: &[[u8; 8]],
+    features: &[u8; 3],
+    shift: u32,
+    counters: [&mut [u32]; 2],
+) {
+    match counters[0].len() {
+        THREE_USUAL => count_three_twice_of::<THREE_USUAL>(rows, features, shift, counters),
+        _ => count_three_twice_of::<0>(rows, features, shift, counters),
+    }
+}
+
+#[inline(always)]
+fn count_three_twice_of<const LEN: usize>(
+    rows: &[[u8; 8]],
+    features: &[u8; 3],
+    shift: u32,
+    [even, odd]: [&mut [u32]; 2],
+) {
+    let (pairs, last) = rows.as_chunks::<2>();
+    for [first, second] in pairs {
+        count_row::<LEN>(first, features, shift, even);
+        count_row::<LEN>(second, features, shift, odd);
+    }
+    for row in last {
+        count_row::<LEN>(row, features, shift, even);
+    }
+}
+
+/// Returns the bins.
+#[inline(always)]
+fn count_row<const LEN: usize>(row: &[u8; 8], features: &[u8; 3], shift: u32, counters: &mut [u32]) -> [usize; 3] {
+    let len = if LEN > 0 { LEN } else { counters.len() };
+    let (label, weight) = Record::packed_label_and_weight(row[7]);
+    let bins = features.map(|feature| usize::from(row[usize::from(feature % 8)]));
+    for (counters, bin) in counters[..len].chunks_exact_mut(len / 3).zip(bins) {
+        let place = bin << shift | label;
+        counters[if LEN > 0 { place % (LEN / 3) } else { place }] += weight;
+    }
+    bins
 }
 
 #[inline(always)]

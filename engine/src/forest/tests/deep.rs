@@ -63,11 +63,14 @@ fn grow_obviously(all: &[BinnedRows], shape: Shape, params: &Params, spec: TreeS
 /// Grows with kernels, in ways that collect at other levels, and compares with the obvious way.
 fn same_trees(all: &[BinnedRows], shape: Shape, params: &Params) -> Vec<Tree> {
     let expected: Vec<Tree> = params.trees.iter().map(|&spec| grow_obviously(all, shape, params, spec)).collect();
-    for (threads, processes, budget) in [(1, 1, 256 << 20), (1, 1, 30_000), (2, 2, 256 << 20), (64, 8, 1 << 20)] {
+    let sets = InstructionSet::available().into_iter().map(|set| (set, 1, 1, 256 << 20));
+    let set = InstructionSet::detect();
+    let ways = [(set, 1, 1, 30_000), (set, 2, 2, 256 << 20), (set, 64, 8, 1 << 20)];
+    for (set, threads, processes, budget) in sets.chain(ways) {
         let params = Params { threads, processes, histogram_budget_bytes: budget, ..params.clone() };
         let grower = Grower::new(shape, params).unwrap();
-        let found = grow_alone(all, grower, InstructionSet::detect()).unwrap();
-        assert!(found == expected, "{threads} threads in {processes} processes, budget {budget}, {shape:?}");
+        let found = grow_alone(all, grower, set).unwrap();
+        assert!(found == expected, "{set}, {threads} threads in {processes} processes, budget {budget}, {shape:?}");
     }
     expected
 }
@@ -146,7 +149,7 @@ fn threads_do_not_matter_below_what_is_collected() {
         let mut grower = Grower::new(SHAPE, params).unwrap();
         let mut owners: Vec<usize> = Vec::new();
         let mut counter = Counter::new(SHAPE, InstructionSet::detect());
-        let mut owner = Owner::new(SHAPE, 0, 1);
+        let mut owner = Owner::new(SHAPE, InstructionSet::detect(), 0, 1);
         while let Some(pass) = grower.next_pass().unwrap() {
             for block in counter.count([&all], &grower, &pass).blocks {
                 owners.extend(matches!(block, Block::Rows(_)).then(|| block.owner(3)));
@@ -174,7 +177,7 @@ fn what_is_collected_for_other_processes_does_not_grow_with_the_rows() {
         let mut grower =
             Grower::new(SHAPE, Params { threads: 2, processes: 2, ..Params::forest(1, 9, 7, 62) }).unwrap();
         let mut counter = Counter::new(SHAPE, InstructionSet::detect());
-        let mut owner = Owner::new(SHAPE, 0, 1);
+        let mut owner = Owner::new(SHAPE, InstructionSet::detect(), 0, 1);
         let mut bytes = 0;
         while let Some(pass) = grower.next_pass().unwrap() {
             for block in counter.count(&all, &grower, &pass).blocks {
@@ -195,7 +198,7 @@ fn rows_that_do_not_belong_are_refused() {
     let all = [rows(SHAPE, &[(1, 0, 3000)], 0, 1)];
     let mut grower = Grower::new(SHAPE, params_of(12)).unwrap();
     let mut counter = Counter::new(SHAPE, InstructionSet::detect());
-    let mut owner = Owner::new(SHAPE, 0, 1);
+    let mut owner = Owner::new(SHAPE, InstructionSet::detect(), 0, 1);
     loop {
         let pass = grower.next_pass().unwrap().expect("deep enough");
         let blocks = counter.count(&all, &grower, &pass).blocks;

@@ -45,7 +45,7 @@ fn rows(shape: Shape, segments: &[(u64, u64, usize)], skip: usize, seed: u64) ->
 fn grow(parts: &[Vec<BinnedRows>], mut grower: Grower, set: InstructionSet) -> Vec<Tree> {
     let peers = parts.len();
     let mut counters: Vec<Counter> = (0..peers).map(|_| Counter::new(grower.shape(), set)).collect();
-    let mut owners: Vec<Owner> = (0..peers).map(|i| Owner::new(grower.shape(), i, peers)).collect();
+    let mut owners: Vec<Owner> = (0..peers).map(|i| Owner::new(grower.shape(), set, i, peers)).collect();
     while let Some(pass) = grower.next_pass().unwrap() {
         let mut blocks = Vec::new();
         for (counter, rows) in counters.iter_mut().zip(parts) {
@@ -155,7 +155,7 @@ proptest! {
 
 /// Grows with the naive loop and compares, pass by pass, what every instruction set counts.
 fn same_counts(all: &[BinnedRows], mut grower: Grower) -> Vec<Tree> {
-    let mut owner = Owner::new(grower.shape(), 0, 1);
+    let mut owner = Owner::new(grower.shape(), InstructionSet::detect(), 0, 1);
     let mut counters: Vec<Counter> =
         InstructionSet::available().into_iter().map(|set| Counter::new(grower.shape(), set)).collect();
     while let Some(pass) = grower.next_pass().unwrap() {
@@ -258,7 +258,7 @@ fn counts_beyond_32_bits_are_added_exactly() {
     let mut params = Params::forest(1, 2, 1, 1);
     params.min_instances = 1 << 33;
     let mut grower = Grower::new(shape, params).unwrap();
-    let mut owner = Owner::new(shape, 0, 1);
+    let mut owner = Owner::new(shape, InstructionSet::detect(), 0, 1);
     let pass = grower.next_pass().unwrap().unwrap();
     // Class, then bin: [class 0: 5 left, 3 right; class 1: 0 left, max right], nine times, half of them cut in two.
     let counts = [5, 3, 0, u32::MAX];
@@ -281,7 +281,7 @@ fn a_pass_out_of_step_is_an_error() {
     let mut grower = Grower::new(SHAPE, Params::forest(3, 2, 7, 1)).unwrap();
     let pass = grower.next_pass().unwrap().unwrap();
     assert!(matches!(grower.next_pass(), Err(ForestError::OutOfStep(_))));
-    let mut owner = Owner::new(SHAPE, 1, 2);
+    let mut owner = Owner::new(SHAPE, InstructionSet::detect(), 1, 2);
     let block = |tree, offset, len| Block::Counters(TreeBlock { tree, offset, counts: vec![0; len] });
     for wrong in [block(0, 0, 1), block(5, 0, 1), block(1, 2015, 2), block(1, u64::MAX, 1)] {
         assert!(matches!(owner.add(&pass, wrong), Err(ForestError::OutOfStep(_))));
