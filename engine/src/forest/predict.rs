@@ -102,7 +102,7 @@ impl Scorer {
             trees,
             block: Block::default(),
             registers: Aligned::zeros(first_register * RUN_WORDS),
-            sums: vec![[Votes::default(); SCORE_ROWS]; groups],
+            sums: vec![[Votes::default(); SCORE_ROWS]; groups * RUN / SCORE_ROWS],
         }
     }
 
@@ -171,6 +171,8 @@ impl Scorer {
         assert_eq!(rows.stride, self.shape.stride(), "rows of another number of features");
         let Scorer { set, shape, tests, trees, tables, block, registers, sums, .. } = self;
         let set = *set;
+        // The nodes of deep trees are far: they serve as many rows as there are.
+        let rows_at_once = if trees.iter().any(|tree| tree.steps_below > 0) { RUN } else { SCORE_ROWS };
         let registers = registers.as_chunks_mut::<RUN_WORDS>().0;
         for start in (0..rows.rows()).step_by(RUN) {
             let n = RUN.min(rows.rows() - start);
@@ -179,51 +181,81 @@ impl Scorer {
                 let registers = &mut registers[tree.first_register..][..tree.paths.registers];
                 simd::run(set, &tree.paths.program, &block.tests, block.pitch, registers);
             }
-            for from in (0..n).step_by(SCORE_ROWS) {
-                let count = SCORE_ROWS.min(n - from);
-                sums.iter_mut().for_each(|group| *group = [Votes::default(); SCORE_ROWS]);
+            let groups = tables.len();
+            for begin in (0..n).step_by(rows_at_once) {
+                let chunks = || (begin..n.min(begin + rows_at_once)).step_by(SCORE_ROWS).enumerate();
+                chunks().for_each(|(chunk, _)| {
+                    sums[chunk * groups..][..groups].fill([Votes::default(); SCORE_ROWS]);
+                });
                 for (i, four) in trees.chunks(4).enumerate() {
-                    let mut places = [[0u8; SCORE_ROWS]; 4];
-                    for (tree, places) in four.iter().zip(&mut places) {
+                    let places_of = |tree: &ScoredTree, from: usize, places: &mut [u8; SCORE_ROWS]| {
                         let registers = &registers[tree.first_register..][..tree.paths.registers];
                         let mut path = [&registers[0]; PATH_LEVELS];
                         for (bitmap, &operand) in path.iter_mut().zip(&tree.paths.path) {
                             *bitmap = simd::operand(operand, &block.tests, block.pitch, registers);
                         }
                         simd::places(set, &path[..tree.paths.path.len()], from / 64, places);
-                    }
-                    for (group, sums) in sums.iter_mut().enumerate() {
-                        simd::vote(set, &places, &tables[group][i], sums);
-                    }
-                    for (tree, places) in four.iter().zip(&places).filter(|(tree, _)| tree.steps_below > 0) {
-                        // All rows take a step before any takes the next, and leaves lead to themselves: nothing waits
-                        // for a jump that cannot be foreseen.
-                        let mut nodes = [0u32; SCORE_ROWS];
-                        let nodes = &mut nodes[..count];
-                        let at = (start + from) * rows.stride;
-                        let bytes = &rows.bytes[at..at + count * rows.stride];
-                        nodes.iter_mut().zip(places).for_each(|(n, &place)| *n = tree.paths.ends[usize::from(place)]);
-                        for _ in 0..tree.steps_below {
-                            for (node, row) in nodes.iter_mut().zip(bytes.chunks_exact(rows.stride)) {
-                                *node = tree.steps[*node as usize].next(row);
+                    };
+                    if four.iter().any(|tree| tree.steps_below == 0) {
+                        for (chunk, from) in chunks() {
+                            let mut places = [[0u8; SCORE_ROWS]; 4];
+                            for (tree, places) in four.iter().zip(&mut places) {
+                                places_of(tree, from, places);
                             }
-                        }
-                        for (sums, votes) in sums.iter_mut().zip(&tree.votes) {
-                            for (sums, &node) in sums.iter_mut().zip(&*nodes) {
-                                add(sums, &votes[node as usize]);
+                            for (tables, sums) in tables.iter().zip(&mut sums[chunk * groups..]) {
+                                simd::vote(set, &places, &tables[i], sums);
                             }
                         }
                     }
-                }
-                let mut winners = [0u8; SCORE_ROWS];
-                simd::winners(set, &sums[0], &mut winners);
-                if sums.len() > 1 {
-                    for (row, winner) in winners.iter_mut().enumerate() {
-                        let votes = sums.iter().flat_map(|group| group[row].0);
-                        *winner = first_largest(votes) as u8;
+                    for tree in four.iter().filter(|tree| tree.steps_below > 0) {
+                        for (chunk, from) in chunks() {
+                            let mut places = [0; SCORE_ROWS];
+                            places_of(tree, from, &mut places);
+                            let rows = &rows.bytes[(start + from) * rows.stride..(start + n) * rows.stride];
+                            tree.walk(&places, rows, shape.stride(), &mut sums[chunk * groups..][..groups]);
+                        }
                     }
                 }
-                visit(block, from, start, &winners[..count], sums);
+                for (chunk, from) in chunks() {
+                    let (sums, count) = (&sums[chunk * groups..][..groups], SCORE_ROWS.min(n - from));
+                    let mut winners = [0u8; SCORE_ROWS];
+                    simd::winners(set, &sums[0], &mut winners);
+                    if groups > 1 {
+                        for (row, winner) in winners.iter_mut().enumerate() {
+                            let votes = sums.iter().flat_map(|group| group[row].0);
+                            *winner = first_largest(votes) as u8;
+                        }
+                    }
+                    visit(block, from, start, &winners[..count], sums);
+                }
+            }
+        }
+    }
+}
+
+impl ScoredTree {
+    /// Leads `rows` (at most [`SCORE_ROWS`] are looked at) from the `places` at the ends of their paths to their leaves, and
+    /// adds the votes there.
+    fn walk(&self, places: &[u8; SCORE_ROWS], rows: &[u8], stride: usize, sums: &mut [[Votes; SCORE_ROWS]]) {
+        let mut nodes = places.map(|place| self.paths.ends[usize::from(place)]);
+        // All rows take a step before any takes the next, and leaves lead to themselves: nothing waits for a jump that
+        // cannot be foreseen.
+        for _ in 0..self.steps_below {
+            if stride == 8 {
+                for (node, row) in nodes.iter_mut().zip(rows.as_chunks::<8>().0) {
+                    let Step { left, feature, bin, inner } = self.steps[*node as usize];
+                    *node = left + u32::from(u8::from(row[usize::from(feature % 8)] > bin) & inner);
+                }
+                continue;
+            }
+            for (node, row) in nodes.iter_mut().zip(rows.chunks_exact(stride)) {
+                *node = self.steps[*node as usize].next(row);
+            }
+        }
+        let count = SCORE_ROWS.min(rows.len() / stride);
+        for (sums, votes) in sums.iter_mut().zip(&self.votes) {
+            for (sums, &node) in sums.iter_mut().zip(&nodes[..count]) {
+                add(sums, &votes[node as usize]);
             }
         }
     }

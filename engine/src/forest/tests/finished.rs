@@ -50,6 +50,14 @@ fn fast_scores_equal_naive_ones() {
         same_scores(&forest, &rows(shape, &[(7, 5, n / 2), (8, 1 << 40, 130)], 9, 4));
         same_scores(&forest, &BinnedRows::new(shape.features));
     }
+    // Deep trees beside others, of which four are scored together.
+    let some = rows(SHAPE, &[(1, 0, 4000)], 9, 3);
+    let mut mixed = trained(SHAPE, 9, 12, &some);
+    for (at, tree) in trained(SHAPE, 3, 4, &some).trees.into_iter().enumerate() {
+        mixed.trees[3 * at + at] = tree;
+    }
+    assert!(mixed.trees[0].depth() < 7 && mixed.trees[1].depth() > 7 && mixed.trees[8].depth() < 7);
+    same_scores(&mixed, &rows(SHAPE, &[(7, 5, 3000), (8, 1 << 40, 130)], 9, 4));
 }
 
 #[test]
