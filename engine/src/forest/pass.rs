@@ -86,7 +86,7 @@ impl PassTree {
 /// (its sibling is the parent less it): pays while a node draws a fair share of the features and all histograms of
 /// the level fit the budget. Or each open node is counted over its own features only. Of nodes that are better not
 /// counted at all (see [`Collecting::pays`]) the rows are collected. Trees are kept together as far as they fit, so a group
-/// costs only its own trees.
+/// costs only its own trees: whole trees whose rows are collected fill no more than a quarter of the budget.
 pub(super) fn plan(grower: &Grower, level: u8, derive: bool) -> (Vec<Pass>, bool) {
     let (shape, params) = (grower.shape(), grower.params());
     let collecting = grower.collecting();
@@ -109,7 +109,7 @@ pub(super) fn plan(grower: &Grower, level: u8, derive: bool) -> (Vec<Pass>, bool
         let rows = |&node: &u32| collecting.share(growing.weight(node, shape.classes));
         let all = tree.slots.len() as u64 * slot_bytes(slot_features) + tree.collected.iter().map(rows).sum::<u64>();
         if all > 0 {
-            groups.make_room(all);
+            groups.make_room(all, if tree.collected.is_empty() { groups.budget } else { groups.budget / 4 });
         }
         for slot in &tree.slots {
             groups.tree(tree.tree, slot_bytes(slot_features)).slots.push(slot.clone());
@@ -208,16 +208,16 @@ struct Groups {
 }
 
 impl Groups {
-    /// Begins another group if so many bytes more do not fit this one.
-    fn make_room(&mut self, bytes: u64) {
-        if self.groups.last().is_none_or(|&(used, _)| used > 0 && used + bytes > self.budget) {
+    /// Begins another group if this one would have more than `most` with so many bytes more.
+    fn make_room(&mut self, bytes: u64, most: u64) {
+        if self.groups.last().is_none_or(|&(used, _)| used > 0 && used + bytes > most) {
             self.groups.push((0, Vec::new()));
         }
     }
 
     /// The tree, in a group that has room for so many bytes.
     fn tree(&mut self, tree: u32, bytes: u64) -> &mut PassTree {
-        self.make_room(bytes);
+        self.make_room(bytes, self.budget);
         let (used, trees) = self.groups.last_mut().expect("room was made");
         *used += bytes;
         if trees.last().is_none_or(|last| last.tree != tree) {
