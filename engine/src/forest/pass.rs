@@ -69,6 +69,13 @@ impl PassTree {
         self.slots.iter().map(Slot::nodes).sum::<u64>() + self.collected.len() as u64
     }
 
+    /// Bytes of a thread's share of the rows of each collected node.
+    pub(super) fn collected_bytes(&self, grower: &Grower) -> Vec<u64> {
+        let (classes, growing) = (grower.shape().classes, &grower.trees[self.tree as usize]);
+        let collecting = grower.collecting();
+        self.collected.iter().map(|&node| collecting.share(growing.weight(node, classes))).collect()
+    }
+
     /// Whether at most one child of each node is counted or collected.
     pub(super) fn one_child(&self) -> bool {
         let mut parents: Vec<u32> =
@@ -89,8 +96,7 @@ impl PassTree {
 /// costs only its own trees: whole trees whose rows are collected fill no more than a quarter of the budget.
 pub(super) fn plan(grower: &Grower, level: u8, derive: bool) -> (Vec<Pass>, bool) {
     let (shape, params) = (grower.shape(), grower.params());
-    let collecting = grower.collecting();
-    let rule = Rule { level, collecting, classes: shape.classes };
+    let rule = Rule { level, collecting: grower.collecting(), classes: shape.classes };
     let wanted = |(tree, growing): (usize, &GrowingTree)| match derive {
         true => lighter_children(tree, growing, rule),
         false => open_nodes(tree, growing, rule),
@@ -105,17 +111,16 @@ pub(super) fn plan(grower: &Grower, level: u8, derive: bool) -> (Vec<Pass>, bool
 
     let mut groups = Groups { budget: params.histogram_budget_bytes, groups: Vec::new() };
     for tree in &trees {
-        let growing = &grower.trees[tree.tree as usize];
-        let rows = |&node: &u32| collecting.share(growing.weight(node, shape.classes));
-        let all = tree.slots.len() as u64 * slot_bytes(slot_features) + tree.collected.iter().map(rows).sum::<u64>();
+        let rows = tree.collected_bytes(grower);
+        let all = tree.slots.len() as u64 * slot_bytes(slot_features) + rows.iter().sum::<u64>();
         if all > 0 {
             groups.make_room(all, if tree.collected.is_empty() { groups.budget } else { groups.budget / 4 });
         }
         for slot in &tree.slots {
             groups.tree(tree.tree, slot_bytes(slot_features)).slots.push(slot.clone());
         }
-        for node in &tree.collected {
-            groups.tree(tree.tree, rows(node)).collected.push(*node);
+        for (node, bytes) in tree.collected.iter().zip(rows) {
+            groups.tree(tree.tree, bytes).collected.push(*node);
         }
     }
     let count = groups.groups.len() as u32;
@@ -281,14 +286,6 @@ impl Pass {
     /// Of the open nodes those whose rows are collected.
     pub fn collected_nodes(&self) -> u64 {
         self.trees.iter().map(|tree| tree.collected.len() as u64).sum()
-    }
-
-    /// Bytes that a thread's rows of each of a tree's collected nodes may take.
-    pub(super) fn collected_bytes(&self, grower: &Grower, tree: &PassTree) -> Vec<usize> {
-        let (shape, growing) = (grower.shape(), &grower.trees[tree.tree as usize]);
-        let collecting = grower.collecting();
-        let bytes = |&node: &u32| collecting.share(growing.weight(node, shape.classes)) as usize;
-        tree.collected.iter().map(bytes).collect()
     }
 
     /// Share of the weight of its trees that lies in the counted nodes, 0..=1.

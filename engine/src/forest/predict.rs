@@ -241,13 +241,6 @@ impl ScoredTree {
         // All rows take a step before any takes the next, and leaves lead to themselves: nothing waits for a jump that
         // cannot be foreseen.
         for _ in 0..self.steps_below {
-            if stride == 8 {
-                for (node, row) in nodes.iter_mut().zip(rows.as_chunks::<8>().0) {
-                    let Step { left, feature, bin, inner } = self.steps[*node as usize];
-                    *node = left + u32::from(u8::from(row[usize::from(feature % 8)] > bin) & inner);
-                }
-                continue;
-            }
             for (node, row) in nodes.iter_mut().zip(rows.chunks_exact(stride)) {
                 *node = self.steps[*node as usize].next(row);
             }

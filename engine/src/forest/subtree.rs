@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bagging::MAX_WEIGHT;
 use super::grower::Grower;
-use super::simd;
+use super::simd::{self, PART_ROWS};
 use super::split::{BestSplit, may_split};
 use super::tree::Branch;
 use super::{InstructionSet, Shape};
@@ -144,7 +144,6 @@ pub(super) struct SubtreeGrower {
     used: Vec<u64>,
     /// Rows on their way to a right child.
     right: Vec<u8>,
-    right_eights: Vec<[u8; 8]>,
     best: BestSplit,
     /// Class counts of the node that is being split.
     own: Vec<u64>,
@@ -227,7 +226,6 @@ impl SubtreeGrower {
             counters: Vec::new(),
             used: Vec::new(),
             right: Vec::new(),
-            right_eights: Vec::new(),
             best: BestSplit::default(),
             own: Vec::new(),
             ripe: Vec::new(),
@@ -343,13 +341,15 @@ impl SubtreeGrower {
 
     /// Brings rows whose `feature` is at most `bin` before the others; returns where those begin.
     fn part<const BYTES: usize>(&mut self, rows: &mut [u8], bytes: usize, feature: u8, bin: u8) -> usize {
+        let room = rows.len() + PART_ROWS * bytes;
+        if self.right.len() < room {
+            self.right.resize(room, 0);
+        }
         if BYTES == 8 {
-            return 8 * simd::part(self.set, rows.as_chunks_mut().0, feature, bin, &mut self.right_eights);
+            let right = self.right.as_chunks_mut().0;
+            return 8 * simd::part(self.set, rows.as_chunks_mut().0, feature, bin, right);
         }
         let feature = usize::from(feature);
-        if self.right.len() < rows.len() {
-            self.right.resize(rows.len(), 0);
-        }
         let (mut left, mut right) = (0, 0);
         for at in (0..rows.len()).step_by(bytes) {
             let goes_left = rows[at + feature] <= bin;

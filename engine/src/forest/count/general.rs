@@ -66,36 +66,19 @@ impl Landed<'_> {
         self.numbered(|number, slot, row, weight| sorted.push(number, row, slot, weight));
     }
 
-    /// Those in `counted` slots wait in `sorted`, the others are collected.
-    pub(super) fn collect(self, counted: u32, sorted: &mut Sorted, record: Record, collected: &mut [Vec<u8>]) {
-        self.numbered(|number, slot, row, weight| match slot.checked_sub(counted) {
-            None => sorted.push(number, row, slot, weight),
-            Some(place) => record.push(&mut collected[place as usize], row, weight),
-        });
-    }
-
-    /// Those in `counted` slots are added to `narrow` counters of seven features, the others are collected. Returns the weight
-    /// that was added.
-    pub(super) fn collect_beside(
+    /// Calls `count` as [`Self::numbered`] does for the rows in `counted` slots; the others are collected.
+    #[inline(always)]
+    pub(super) fn collect(
         self,
         counted: u32,
-        shape: Shape,
-        narrow: &mut [u16],
         record: Record,
         collected: &mut [Vec<u8>],
-    ) -> usize {
-        let of_class = 7 * shape.bins;
-        let mut added = 0;
-        self.numbered(|_, slot, row, weight| match slot.checked_sub(counted) {
-            None => {
-                added += weight as usize;
-                let first = (slot as usize * shape.classes + usize::from(row[7])) * of_class;
-                let counts = narrow[first..first + of_class].chunks_exact_mut(shape.bins);
-                counts.zip(row).for_each(|(counts, &bin)| counts[usize::from(bin)] += weight as u16);
-            }
+        mut count: impl FnMut(usize, u32, &[u8], u32),
+    ) {
+        self.numbered(|number, slot, row, weight| match slot.checked_sub(counted) {
+            None => count(number, slot, row, weight),
             Some(place) => record.push(&mut collected[place as usize], row, weight),
         });
-        added
     }
 
     /// How many.

@@ -92,8 +92,8 @@ impl Counter {
         let plan = Plan::new(self.shape, grower, pass);
         let len = |tree: &PassTree| tree.slots.len() * pass.slot_counters(self.shape);
         let plans = plan.fours.iter().flat_map(|four| &four.trees).map(Some).chain(std::iter::repeat(None));
-        let rows = |tree: &PassTree| pass.collected_bytes(grower, tree);
-        let counts = |(tree, how): (&PassTree, _)| Counts::new(plan.adding, how, tree, len(tree), rows(tree));
+        let counts =
+            |(tree, how): (&PassTree, _)| Counts::new(plan.adding, how, tree, len(tree), tree.collected_bytes(grower));
         let counts = pass.trees.iter().zip(plans).map(counts).collect();
         Counting { counter: self, grower, pass, plan, counts, histogram: LevelHistogram::default(), since_flush: 0 }
     }
@@ -210,11 +210,17 @@ impl Counter {
                 match (narrow, sorted) {
                     (Some(narrow), _) => {
                         narrow.make_room(landed.len() * bagging::MAX_WEIGHT as usize, wide);
-                        let table = &mut narrow.counts;
-                        narrow.room -= landed.collect_beside(tree.counted, self.shape, table, record, collected);
+                        let shape = self.shape;
+                        landed.collect(tree.counted, record, collected, |_, slot, row, weight| {
+                            narrow.add(shape, slot, row, weight);
+                        });
                     }
                     (None, Some(sorted)) if collected.is_empty() => landed.wait(sorted),
-                    (None, Some(sorted)) => landed.collect(tree.counted, sorted, record, collected),
+                    (None, Some(sorted)) => {
+                        landed.collect(tree.counted, record, collected, |number, slot, row, weight| {
+                            sorted.push(number, row, slot, weight);
+                        });
+                    }
                     (None, None) => general::add(self.shape, plan.adding, pass, tree, landed, wide),
                 }
             }
@@ -309,7 +315,7 @@ struct Counts {
 impl Counts {
     /// For slots with `len` counters together, of a tree counted row by row or, without a plan, in lanes, which have
     /// counters of their own; with room for so many bytes of collected rows.
-    fn new(adding: Adding, how: Option<&TreePlan>, tree: &PassTree, len: usize, rows: Vec<usize>) -> Self {
+    fn new(adding: Adding, how: Option<&TreePlan>, tree: &PassTree, len: usize, rows: Vec<u64>) -> Self {
         let found_by_path = |how: &TreePlan| matches!(how.landing, Landing::Slots { .. });
         let collects = !tree.collected.is_empty();
         let near = adding == Adding::Seven && 2 * len <= FAR_BYTES && (collects || how.is_some_and(found_by_path));
@@ -319,7 +325,7 @@ impl Counts {
             wide: vec![0; len],
             narrow: near.then(|| Narrow { counts: vec![0; len], room: u16::MAX.into() }),
             sorted: sorted.then(Sorted::default),
-            collected: rows.into_iter().map(Vec::with_capacity).collect(),
+            collected: rows.into_iter().map(|bytes| Vec::with_capacity(bytes as usize)).collect(),
         }
     }
 }
@@ -337,6 +343,16 @@ impl Narrow {
         if weight > self.room {
             self.settle(wide);
         }
+    }
+
+    /// Adds a row of seven features, for which room was made.
+    #[inline(always)]
+    fn add(&mut self, shape: Shape, slot: u32, row: &[u8], weight: u32) {
+        let of_class = 7 * shape.bins;
+        let first = (slot as usize * shape.classes + usize::from(row[7])) * of_class;
+        let counts = self.counts[first..first + of_class].chunks_exact_mut(shape.bins);
+        counts.zip(row).for_each(|(counts, &bin)| counts[usize::from(bin)] += weight as u16);
+        self.room -= weight as usize;
     }
 
     /// Moves all to 32 bits.

@@ -5,8 +5,8 @@ use std::arch::x86_64::*;
 
 use super::lanes::{for_row_words, widen};
 use super::{
-    Active, Bases, Bitmap, Cells, DRAWN_ROWS, Descent, DrawKey, Drawn, LaneKeys, Places, Planes, Program, RUN,
-    SCORE_ROWS, Seven, TREES_A_HASH, Votes, WALK_LEVELS, Walk, plain,
+    Active, Bases, Bitmap, Cells, DRAWN_ROWS, Descent, DrawKey, Drawn, LaneKeys, PART_ROWS, Places, Planes, Program,
+    RUN, SCORE_ROWS, Seven, TREES_A_HASH, Votes, WALK_LEVELS, Walk, plain,
 };
 use crate::forest::SKIPPED;
 use crate::forest::bagging::{M1, M2, MAX_WEIGHT, POISSON};
@@ -315,10 +315,8 @@ static FOUR: [[u32; 8]; 16] = {
 };
 
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-pub(super) fn part(rows: &mut [[u8; 8]], feature: u8, bin: u8, right: &mut Vec<[u8; 8]>) -> usize {
-    if right.len() < rows.len() + 4 {
-        right.resize(rows.len() + 4, [0; 8]);
-    }
+pub(super) fn part(rows: &mut [[u8; 8]], feature: u8, bin: u8, right: &mut [[u8; 8]]) -> usize {
+    const { assert!(PART_ROWS == 4) };
     let shift = _mm_cvtsi32_si128(8 * i32::from(feature % 8));
     let (byte, bin) = (_mm256_set1_epi64x(0xff), _mm256_set1_epi64x(bin.into()));
     let (mut left, mut others) = (0, 0);

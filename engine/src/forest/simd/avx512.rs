@@ -12,6 +12,7 @@ use crate::forest::bagging::{M1, M2, POISSON, WEIGHTS};
 
 // On Zen 4 and Zen 5 vectors of half the width, which never lie across two cache lines, take less time.
 pub(super) use super::avx2::lane_add;
+// Not written for wider vectors.
 pub(super) use super::avx2::{count_three, count_three_twice, part};
 
 /// Wrappers that compile plain kernels with these instructions allowed.

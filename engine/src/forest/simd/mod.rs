@@ -224,6 +224,9 @@ pub(super) const SCORE_ROWS: usize = 256;
 #[repr(align(64))]
 pub(super) struct Votes(pub(super) [u32; 16]);
 
+/// Rows that [`part`] looks at together.
+pub(super) const PART_ROWS: usize = 4;
+
 /// Rows whose weights in the lanes of all trees are held at once.
 pub(super) const LANE_ROWS: usize = 128;
 
@@ -308,8 +311,8 @@ kernels! {
     ) -> usize;
 
     /// Brings the rows whose byte `feature` is at most `bin` before the others, both in their order. Returns how many they are.
-    /// The others pass through `right`.
-    fn part(rows: &mut [[u8; 8]], feature: u8, bin: u8, right: &mut Vec<[u8; 8]>) -> usize;
+    /// The others pass through `right`, which has room for [`PART_ROWS`] more than all.
+    fn part(rows: &mut [[u8; 8]], feature: u8, bin: u8, right: &mut [[u8; 8]]) -> usize;
 
     /// Adds the weight of each of `rows`, which are collected records, to the counters of three `features` at bin << `shift`
     /// | label, and sets the bit bin >> `group` of what is `used` of each feature.
@@ -363,7 +366,7 @@ mod tests {
     #[test]
     fn rows_are_parted_in_their_order() {
         for set in InstructionSet::available() {
-            let mut right = Vec::new();
+            let mut right = vec![[0; 8]; 5000 + PART_ROWS];
             for n in (0..40).chain([257, 5000]) {
                 for (feature, bin) in [(0, 0), (3, 15), (6, 30), (6, 31), (7, 127)] {
                     let mut rows = records(n);

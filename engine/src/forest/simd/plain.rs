@@ -331,10 +331,7 @@ pub(in crate::forest) fn descend(
 }
 
 #[inline(always)]
-pub(in crate::forest) fn part(rows: &mut [[u8; 8]], feature: u8, bin: u8, right: &mut Vec<[u8; 8]>) -> usize {
-    if right.len() < rows.len() {
-        right.resize(rows.len(), [0; 8]);
-    }
+pub(in crate::forest) fn part(rows: &mut [[u8; 8]], feature: u8, bin: u8, right: &mut [[u8; 8]]) -> usize {
     let right = &mut right[..rows.len()];
     let feature = usize::from(feature % 8);
     let (mut left, mut others) = (0, 0);
