@@ -77,6 +77,12 @@ impl Block {
         simd::compare(set, &self.planes, tests, self.words, &mut self.tests);
     }
 
+    /// The tests' bitmaps from row `from` on, which begins a word.
+    pub(super) fn tests_from(&self, from: usize) -> &[u64] {
+        // Without tests there is nothing to begin in.
+        &self.tests[(from / 64).min(self.tests.len())..]
+    }
+
     /// Takes the rows' numbers and folds only.
     pub(super) fn load_runs(&mut self, folds: FoldSpec, part: &BinnedRows, start: usize, rows: usize) {
         self.rows = rows;

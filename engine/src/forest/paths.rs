@@ -32,12 +32,6 @@ impl Step {
     pub(super) fn leaf(own: u32) -> Self {
         Step { left: own, feature: 0, bin: 0, inner: 0 }
     }
-
-    /// Where a row of bins goes.
-    #[inline(always)]
-    pub(super) fn next(self, row: &[u8]) -> u32 {
-        self.left + u32::from(u8::from(row[usize::from(self.feature)] > self.bin) & self.inner)
-    }
 }
 
 /// Which rows that reach the end of a path are active.

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use super::bagging::Folds;
 use super::block::{Block, FoldSpec};
 use super::paths::{End, PATH_LEVELS, Paths, Step, choose_levels};
-use super::simd::{self, Aligned, RUN, RUN_WORDS, SCORE_ROWS, Votes};
+use super::simd::{self, Aligned, Bitmap, Descent, RUN, RUN_WORDS, SCORE_ROWS, Votes};
 use super::{BinnedRows, Confusion, Forest, InstructionSet, Node, SKIPPED, Shape, Thresholds, Tree};
 
 /// Rows of one fold, to score a model of a cross-validation on the rows it did not learn from.
@@ -33,26 +33,45 @@ pub struct Scorer {
     shape: Shape,
     thresholds: Thresholds,
     tests: Vec<(u8, u8)>,
-    trees: Vec<ScoredTree>,
-    /// For each group of 16 classes, for four trees at a time, the votes at the end of each path: of 7 bits at most, but with
-    /// a place for each byte none has to be checked.
-    tables: Vec<Vec<Box<[[Votes; 256]; 4]>>>,
+    /// Four at a time.
+    fours: Vec<Four>,
     block: Block,
-    /// Registers of all trees' programs, [`RUN_WORDS`] each.
+    /// Registers of the trees' programs, [`RUN_WORDS`] each.
     registers: Aligned<u64>,
+    /// Rows of a block, a multiple of [`RUN`].
+    block_rows: usize,
+    /// Rows of it whose votes are added up before those of the next: divides `block_rows`.
+    at_once: usize,
+    /// For each [`SCORE_ROWS`] of these the sums of each group of classes.
     sums: Vec<[Votes; SCORE_ROWS]>,
+}
+
+/// At most four trees, whose votes are added together.
+#[derive(Debug)]
+struct Four {
+    trees: Vec<ScoredTree>,
+    votes: FourVotes,
+}
+
+/// For each group of classes the votes of four trees.
+#[derive(Debug)]
+enum FourVotes {
+    /// At the end of each path: of 7 bits at most, but with a place for each byte none has to be checked.
+    Paths(Vec<Box<[[Votes; 256]; 4]>>),
+    /// At each leaf. A tree that is not there has one leaf, without votes.
+    Leaves(Vec<[Vec<Votes>; 4]>),
 }
 
 #[derive(Debug)]
 struct ScoredTree {
-    steps: Vec<Step>,
     paths: Paths,
     first_register: usize,
-    /// Votes of each node, group by group; of leaves only.
-    votes: Vec<Vec<Votes>>,
-    /// Steps from the end of a path down to the deepest leaf.
-    steps_below: usize,
+    /// On to the leaves, whose numbers are its slots.
+    descent: Descent,
 }
+
+/// Rows of a block for deep trees, whose nodes and votes are too far to be fetched for fewer.
+const DEEP_BLOCK_ROWS: usize = 4 * RUN;
 
 impl Scorer {
     /// For rows binned with the thresholds of `forest`.
@@ -68,41 +87,64 @@ impl Scorer {
         let steps: Vec<Vec<Step>> = forest.trees.iter().map(Tree::steps).collect();
         let (levels, tests) = choose_levels(steps.iter().map(Vec::as_slice), PATH_LEVELS);
         let index: HashMap<(u8, u8), u32> = tests.iter().zip(0..).map(|(&t, i)| (t, i)).collect();
-        let mut first_register = 0;
-        let mut trees = Vec::new();
-        for (tree, steps) in forest.trees.iter().zip(steps) {
-            let levels = levels.min(tree.depth());
-            let paths = Paths::new(&steps, levels, 0, &index, |_| End::None);
-            let steps_below = tree.depth() - levels;
-            let votes = (0..groups).map(|g| tree.nodes.iter().map(|n| group_votes(n, unit, g)).collect()).collect();
-            let registers = paths.registers;
-            trees.push(ScoredTree { steps, paths, first_register, votes, steps_below });
-            first_register += registers;
-        }
-        let tables = (0..groups).map(|group| {
-            let four = |trees: &[ScoredTree]| {
-                let mut tables = Box::new([[Votes::default(); 256]; 4]);
-                for (table, tree) in tables.iter_mut().zip(trees) {
-                    // Rows that walk on vote where they end up.
-                    if tree.steps_below == 0 {
-                        let votes = tree.paths.ends.iter().map(|&end| tree.votes[group][end as usize]);
-                        table.iter_mut().zip(votes).for_each(|(place, votes)| *place = votes);
-                    }
-                }
-                tables
+        let deep = forest.trees.iter().any(|tree| tree.depth() > levels);
+        // Programs of shallow trees are run for all trees first, so each has registers of its own.
+        let (mut register, mut registers) = (0, 0);
+        let mut fours = Vec::new();
+        for (trees, steps) in forest.trees.chunks(4).zip(steps.chunks(4)) {
+            let leaves: Vec<Vec<&Node>> =
+                trees.iter().map(|tree| tree.nodes.iter().filter(|n| n.branch.is_none()).collect()).collect();
+            register = if deep { 0 } else { register };
+            let scored = trees.iter().zip(steps).map(|(tree, steps)| {
+                let levels = levels.min(tree.depth());
+                let paths = Paths::new(steps, levels, 0, &index, |_| End::None);
+                let first_register = register;
+                register += paths.registers;
+                let descent = Descent::to_leaves(&paths.ends, tree.depth() - levels, steps);
+                ScoredTree { paths, first_register, descent }
+            });
+            let trees: Vec<ScoredTree> = scored.collect();
+            registers = registers.max(register);
+            let of_leaf = |tree: usize, leaf: usize, group| group_votes(leaves[tree][leaf], unit, group);
+            let votes = match deep {
+                true => FourVotes::Leaves(
+                    (0..groups)
+                        .map(|group| {
+                            std::array::from_fn(|tree| match leaves.get(tree) {
+                                Some(leaves) => (0..leaves.len()).map(|leaf| of_leaf(tree, leaf, group)).collect(),
+                                None => vec![Votes::default()],
+                            })
+                        })
+                        .collect(),
+                ),
+                false => FourVotes::Paths(
+                    (0..groups)
+                        .map(|group| {
+                            let mut tables = Box::new([[Votes::default(); 256]; 4]);
+                            for (i, (table, tree)) in tables.iter_mut().zip(&trees).enumerate() {
+                                for (place, votes) in (0..tree.paths.ends.len()).zip(table) {
+                                    *votes = of_leaf(i, tree.descent.slot_of(place) as usize, group);
+                                }
+                            }
+                            tables
+                        })
+                        .collect(),
+                ),
             };
-            trees.chunks(4).map(four).collect()
-        });
+            fours.push(Four { trees, votes });
+        }
+        let (block_rows, at_once) = if deep { (DEEP_BLOCK_ROWS, DEEP_BLOCK_ROWS) } else { (RUN, SCORE_ROWS) };
         Scorer {
             set,
             shape,
             thresholds: forest.thresholds.clone(),
             tests,
-            tables: tables.collect(),
-            trees,
+            fours,
             block: Block::default(),
-            registers: Aligned::zeros(first_register * RUN_WORDS),
-            sums: vec![[Votes::default(); SCORE_ROWS]; groups * RUN / SCORE_ROWS],
+            registers: Aligned::zeros(registers * RUN_WORDS),
+            block_rows,
+            at_once,
+            sums: vec![[Votes::default(); SCORE_ROWS]; groups * at_once / SCORE_ROWS],
         }
     }
 
@@ -128,36 +170,35 @@ impl Scorer {
         });
     }
 
-    /// Calls `visit` with the number in `rows`, the predicted class and the probabilities of each row, skipped ones
-    /// included. Probabilities are votes divided by their sum; all 0 if the forest learned from no row.
+    /// Appends the probability of each class to `out`, row by row, for rows given by their feature columns, of raw values in
+    /// the unit of the training columns. Probabilities are votes divided by their sum; all 0 if the forest learned from
+    /// no row.
     ///
     /// # Panics
-    /// If the rows are of another number of features than the forest.
-    pub fn predict(&mut self, rows: &BinnedRows, mut visit: impl FnMut(usize, usize, &[f64])) {
-        let mut probabilities = vec![0.0; self.shape.classes];
-        self.each(rows, FoldSpec { seed: 0, folds: 1 }, &mut |_, from, start, winners, sums| {
-            for (i, &winner) in winners.iter().enumerate() {
-                let votes = sums.iter().flat_map(|group| group[i].0);
-                normalise(votes, &mut probabilities);
-                visit(start + from + i, usize::from(winner), &probabilities);
+    /// If there are not as many columns as the forest has features, or they have different lengths.
+    pub fn probabilities(&mut self, columns: &[Vec<f64>], out: &mut Vec<f64>) {
+        let Shape { features, classes, .. } = self.shape;
+        assert_eq!(columns.len(), features, "columns of another forest");
+        let all = columns.first().map_or(0, Vec::len);
+        out.reserve(all * classes);
+        let mut binned = BinnedRows::new(features);
+        for begin in (0..all).step_by(self.block_rows) {
+            let rows = self.block_rows.min(all - begin);
+            binned.bytes.clear();
+            binned.bytes.resize(rows * binned.stride, 0);
+            for (f, column) in columns.iter().enumerate() {
+                let bins = binned.bytes.iter_mut().skip(f).step_by(features + 1);
+                bins.zip(&column[begin..begin + rows]).for_each(|(bin, &x)| *bin = self.thresholds.bin(f, x));
             }
-        });
-    }
-
-    /// Probability of each class for one row of raw values, one per feature, in the unit of the training columns.
-    pub fn probabilities(&self, row: &[f64], probabilities: &mut [f64]) {
-        let bins: Vec<u8> = row.iter().enumerate().map(|(f, &x)| self.thresholds.bin(f, x)).collect();
-        let mut sums = vec![Votes::default(); self.sums.len()];
-        for tree in &self.trees {
-            let mut at = 0;
-            while tree.steps[at].inner == 1 {
-                at = tree.steps[at].next(&bins) as usize;
-            }
-            for (sums, votes) in sums.iter_mut().zip(&tree.votes) {
-                add(sums, &votes[at]);
-            }
+            self.each(&binned, FoldSpec { seed: 0, folds: 1 }, &mut |_, _, _, winners, sums| {
+                for i in 0..winners.len() {
+                    let votes = sums.iter().flat_map(|group| group[i].0);
+                    let from = out.len();
+                    out.resize(from + classes, 0.0);
+                    normalise(votes, &mut out[from..]);
+                }
+            });
         }
-        normalise(sums.iter().flat_map(|group| group.0), probabilities);
     }
 
     /// Calls `visit` with a block, a row of it, the block's first row of `rows`, and winners and votes from there on.
@@ -169,55 +210,28 @@ impl Scorer {
         visit: &mut dyn FnMut(&Block, usize, usize, &[u8], &[[Votes; SCORE_ROWS]]),
     ) {
         assert_eq!(rows.stride, self.shape.stride(), "rows of another number of features");
-        let Scorer { set, shape, tests, trees, tables, block, registers, sums, .. } = self;
+        let Scorer { set, shape, tests, fours, block, registers, sums, block_rows, at_once, .. } = self;
         let set = *set;
-        // The nodes of deep trees are far: they serve as many rows as there are.
-        let rows_at_once = if trees.iter().any(|tree| tree.steps_below > 0) { RUN } else { SCORE_ROWS };
         let registers = registers.as_chunks_mut::<RUN_WORDS>().0;
-        for start in (0..rows.rows()).step_by(RUN) {
-            let n = RUN.min(rows.rows() - start);
+        let groups = shape.classes.div_ceil(GROUP);
+        for start in (0..rows.rows()).step_by(*block_rows) {
+            let n = (*block_rows).min(rows.rows() - start);
+            let bytes = &rows.bytes[start * rows.stride..(start + n) * rows.stride];
             block.load(set, *shape, folds, tests, rows, start, n);
-            for tree in &*trees {
-                let registers = &mut registers[tree.first_register..][..tree.paths.registers];
-                simd::run(set, &tree.paths.program, &block.tests, block.pitch, registers);
-            }
-            let groups = tables.len();
-            for begin in (0..n).step_by(rows_at_once) {
-                let chunks = || (begin..n.min(begin + rows_at_once)).step_by(SCORE_ROWS).enumerate();
-                chunks().for_each(|(chunk, _)| {
-                    sums[chunk * groups..][..groups].fill([Votes::default(); SCORE_ROWS]);
-                });
-                for (i, four) in trees.chunks(4).enumerate() {
-                    let places_of = |tree: &ScoredTree, from: usize, places: &mut [u8; SCORE_ROWS]| {
-                        let registers = &registers[tree.first_register..][..tree.paths.registers];
-                        let mut path = [&registers[0]; PATH_LEVELS];
-                        for (bitmap, &operand) in path.iter_mut().zip(&tree.paths.path) {
-                            *bitmap = simd::operand(operand, &block.tests, block.pitch, registers);
+            for begin in (0..n).step_by(*at_once) {
+                let chunks = || (begin..n.min(begin + *at_once)).step_by(SCORE_ROWS);
+                sums.fill([Votes::default(); SCORE_ROWS]);
+                for four in &*fours {
+                    for (from, sums) in chunks().zip(sums.chunks_exact_mut(groups)) {
+                        if from % RUN == 0 {
+                            four.run(set, block, from, registers);
                         }
-                        simd::places(set, &path[..tree.paths.path.len()], from / 64, places);
-                    };
-                    if four.iter().any(|tree| tree.steps_below == 0) {
-                        for (chunk, from) in chunks() {
-                            let mut places = [[0u8; SCORE_ROWS]; 4];
-                            for (tree, places) in four.iter().zip(&mut places) {
-                                places_of(tree, from, places);
-                            }
-                            for (tables, sums) in tables.iter().zip(&mut sums[chunk * groups..]) {
-                                simd::vote(set, &places, &tables[i], sums);
-                            }
-                        }
-                    }
-                    for tree in four.iter().filter(|tree| tree.steps_below > 0) {
-                        for (chunk, from) in chunks() {
-                            let mut places = [0; SCORE_ROWS];
-                            places_of(tree, from, &mut places);
-                            let rows = &rows.bytes[(start + from) * rows.stride..(start + n) * rows.stride];
-                            tree.walk(&places, rows, shape.stride(), &mut sums[chunk * groups..][..groups]);
-                        }
+                        let places = four.places(set, block, from, registers);
+                        four.vote(set, &places, &bytes[from * rows.stride..], rows.stride, sums);
                     }
                 }
-                for (chunk, from) in chunks() {
-                    let (sums, count) = (&sums[chunk * groups..][..groups], SCORE_ROWS.min(n - from));
+                for (from, sums) in chunks().zip(sums.chunks_exact(groups)) {
+                    let count = SCORE_ROWS.min(n - from);
                     let mut winners = [0u8; SCORE_ROWS];
                     simd::winners(set, &sums[0], &mut winners);
                     if groups > 1 {
@@ -233,22 +247,53 @@ impl Scorer {
     }
 }
 
-impl ScoredTree {
-    /// Leads `rows` (at most [`SCORE_ROWS`] are looked at) from the `places` at the ends of their paths to their leaves, and
-    /// adds the votes there.
-    fn walk(&self, places: &[u8; SCORE_ROWS], rows: &[u8], stride: usize, sums: &mut [[Votes; SCORE_ROWS]]) {
-        let mut nodes = places.map(|place| self.paths.ends[usize::from(place)]);
-        // All rows take a step before any takes the next, and leaves lead to themselves: nothing waits for a jump that
-        // cannot be foreseen.
-        for _ in 0..self.steps_below {
-            for (node, row) in nodes.iter_mut().zip(rows.chunks_exact(stride)) {
-                *node = self.steps[*node as usize].next(row);
-            }
+impl Four {
+    /// Finds the paths of the [`RUN`] rows that begin at row `from` of `block`.
+    fn run(&self, set: InstructionSet, block: &Block, from: usize, registers: &mut [Bitmap]) {
+        for tree in &self.trees {
+            let registers = &mut registers[tree.first_register..][..tree.paths.registers];
+            simd::run(set, &tree.paths.program, block.tests_from(from), block.pitch, registers);
         }
-        let count = SCORE_ROWS.min(rows.len() / stride);
-        for (sums, votes) in sums.iter_mut().zip(&self.votes) {
-            for (sums, &node) in sums.iter_mut().zip(&nodes[..count]) {
-                add(sums, &votes[node as usize]);
+    }
+
+    /// The paths of [`SCORE_ROWS`] rows of a run, from row `from` of `block` on.
+    fn places(&self, set: InstructionSet, block: &Block, from: usize, registers: &[Bitmap]) -> [[u8; SCORE_ROWS]; 4] {
+        let tests = block.tests_from(from / RUN * RUN);
+        let mut places = [[0u8; SCORE_ROWS]; 4];
+        for (tree, places) in self.trees.iter().zip(&mut places) {
+            let registers = &registers[tree.first_register..][..tree.paths.registers];
+            let mut path = [&registers[0]; PATH_LEVELS];
+            for (bitmap, &operand) in path.iter_mut().zip(&tree.paths.path) {
+                *bitmap = simd::operand(operand, tests, block.pitch, registers);
+            }
+            simd::places(set, &path[..tree.paths.path.len()], from % RUN / 64, places);
+        }
+        places
+    }
+
+    /// Adds the votes for the first [`SCORE_ROWS`] of `rows`, at most, whose paths lead to `places`, to their sums.
+    fn vote(
+        &self,
+        set: InstructionSet,
+        places: &[[u8; SCORE_ROWS]; 4],
+        rows: &[u8],
+        stride: usize,
+        sums: &mut [[Votes; SCORE_ROWS]],
+    ) {
+        match &self.votes {
+            FourVotes::Paths(votes) => {
+                for (votes, sums) in votes.iter().zip(sums) {
+                    simd::vote(set, places, votes, sums);
+                }
+            }
+            FourVotes::Leaves(votes) => {
+                let mut leaves = [[0; SCORE_ROWS]; 4];
+                for ((tree, places), leaves) in self.trees.iter().zip(places).zip(&mut leaves) {
+                    simd::lead(set, &tree.descent, places, rows, stride, leaves);
+                }
+                for (votes, sums) in votes.iter().zip(sums) {
+                    simd::vote_at(set, &leaves, votes, sums);
+                }
             }
         }
     }
@@ -318,10 +363,6 @@ fn group_votes(node: &Node, unit: u64, group: usize) -> Votes {
         *vote = share(count, total, unit);
     }
     votes
-}
-
-fn add(sums: &mut Votes, votes: &Votes) {
-    sums.0.iter_mut().zip(votes.0).for_each(|(sum, vote)| *sum += vote);
 }
 
 fn normalise(votes: impl Iterator<Item = u32> + Clone, probabilities: &mut [f64]) {

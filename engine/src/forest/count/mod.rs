@@ -161,7 +161,7 @@ impl Counter {
         let mut run = 0;
         for from in (0..block.rows).step_by(RUN) {
             let to = (from + RUN).min(block.rows);
-            let tests = &block.tests[(from / 64).min(block.tests.len())..];
+            let tests = block.tests_from(from);
             let mut at = from;
             while at < to {
                 let r = block.runs[run];

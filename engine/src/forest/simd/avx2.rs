@@ -34,6 +34,13 @@ from_plain! {
         stride: usize,
         slots: &mut [u32; RUN],
     ) -> usize;
+    fn lead(
+        descent: &Descent,
+        places: &[u8; SCORE_ROWS],
+        rows: &[u8],
+        stride: usize,
+        slots: &mut [u32; SCORE_ROWS],
+    );
     fn count_three(
         rows: &[[u8; 8]],
         features: &[u8; 3],
@@ -44,6 +51,7 @@ from_plain! {
     );
     fn count_three_twice(rows: &[[u8; 8]], features: &[u8; 3], shift: u32, counters: [&mut [u32]; 2]);
     fn vote(places: &[[u8; SCORE_ROWS]; 4], votes: &[[Votes; 256]; 4], sums: &mut [Votes; SCORE_ROWS]);
+    fn vote_at(leaves: &[[u32; SCORE_ROWS]; 4], votes: &[Vec<Votes>; 4], sums: &mut [Votes; SCORE_ROWS]);
 }
 
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]

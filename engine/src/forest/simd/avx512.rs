@@ -470,15 +470,70 @@ pub(super) fn winners(sums: &[Votes; SCORE_ROWS], out: &mut [u8; SCORE_ROWS]) {
     }
 }
 
-/// With intrinsics, because the compiler would gather and scatter.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) fn lead(
+    descent: &Descent,
+    places: &[u8; SCORE_ROWS],
+    rows: &[u8],
+    stride: usize,
+    slots: &mut [u32; SCORE_ROWS],
+) {
+    // Vectors of eight rows that step together, so that one's jumps need not wait for another's.
+    const VECTORS: usize = 4;
+    const TOGETHER: usize = 8 * VECTORS;
+    let whole = if stride == 8 { SCORE_ROWS.min(rows.len() / 8) / TOGETHER * TOGETHER } else { 0 };
+    if whole < SCORE_ROWS {
+        plain::lead(descent, places, rows, stride, slots);
+    }
+    let (from, nodes) = (descent.from.as_ptr().cast(), descent.nodes.as_ptr().cast());
+    let (byte, one) = (_mm512_set1_epi64(0xff), _mm256_set1_epi32(1));
+    let groups = rows.as_chunks::<{ 8 * TOGETHER }>().0.iter().zip(places.as_chunks::<TOGETHER>().0);
+    for ((rows, places), slots) in groups.zip(slots.as_chunks_mut::<TOGETHER>().0).take(whole / TOGETHER) {
+        // SAFETY: eight times 8 bytes, and as often 64 bytes, are read from as many; every byte is the number of a place.
+        let mut at: [__m256i; VECTORS] = std::array::from_fn(|v| unsafe {
+            let places = _mm256_cvtepu8_epi32(_mm_loadl_epi64(places.as_ptr().add(8 * v).cast()));
+            _mm256_i32gather_epi32::<4>(from, places)
+        });
+        let rows: [__m512i; VECTORS] =
+            std::array::from_fn(|v| unsafe { _mm512_loadu_si512(rows.as_ptr().add(64 * v).cast()) });
+        for _ in 0..descent.steps {
+            for (at, &row) in at.iter_mut().zip(&rows) {
+                // SAFETY: all nodes lead to nodes of the tree.
+                let node = unsafe { _mm512_i32gather_epi64::<8>(*at, nodes) };
+                let feature = _mm512_and_si512(_mm512_srli_epi64::<32>(node), byte);
+                let bin = _mm512_and_si512(_mm512_srlv_epi64(row, _mm512_slli_epi64::<3>(feature)), byte);
+                let right = _mm512_cmpgt_epu64_mask(bin, _mm512_srli_epi64::<40>(node));
+                let left = _mm512_cvtepi64_epi32(node);
+                *at = _mm256_mask_add_epi32(left, right, left, one);
+            }
+        }
+        for (slots, at) in slots.as_chunks_mut::<8>().0.iter_mut().zip(at) {
+            // SAFETY: a slot for each node; 32 bytes are written to 32.
+            unsafe {
+                let slot = _mm256_i32gather_epi32::<4>(descent.slots.as_ptr().cast(), at);
+                _mm256_storeu_si256(slots.as_mut_ptr().cast(), slot);
+            }
+        }
+    }
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
 pub(super) fn vote(places: &[[u8; SCORE_ROWS]; 4], votes: &[[Votes; 256]; 4], sums: &mut [Votes; SCORE_ROWS]) {
-    for (i, sums) in sums.iter_mut().enumerate() {
-        let of = |tree: usize| {
-            let votes = &votes[tree][usize::from(places[tree][i])];
-            // SAFETY: 64 aligned bytes are read from 64.
-            unsafe { _mm512_load_si512(votes.0.as_ptr().cast()) }
-        };
+    add_four(|tree, row| &votes[tree][usize::from(places[tree][row])], sums);
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) fn vote_at(leaves: &[[u32; SCORE_ROWS]; 4], votes: &[Vec<Votes>; 4], sums: &mut [Votes; SCORE_ROWS]) {
+    add_four(|tree, row| &votes[tree][leaves[tree][row] as usize], sums);
+}
+
+/// Adds to the sums of each row the votes of four trees. With intrinsics, because the compiler would gather and scatter.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
+fn add_four<'a>(of: impl Fn(usize, usize) -> &'a Votes, sums: &mut [Votes; SCORE_ROWS]) {
+    for (row, sums) in sums.iter_mut().enumerate() {
+        // SAFETY: 64 aligned bytes are read from 64.
+        let of = |tree| unsafe { _mm512_load_si512(of(tree, row).0.as_ptr().cast()) };
         let four = _mm512_add_epi32(_mm512_add_epi32(of(0), of(1)), _mm512_add_epi32(of(2), of(3)));
         let at = sums.0.as_mut_ptr();
         // SAFETY: 64 aligned bytes are read from and written to 64.

@@ -31,4 +31,31 @@ impl Descent {
         assert!(slots.len() == tree.len() && from.iter().all(|&node| node < len), "a path outside the tree");
         Descent { from, steps, nodes: tree.iter().map(word).collect(), slots }
     }
+
+    /// To the leaves of a whole tree, which are numbered in its order, from the nodes at the `ends` of paths, `steps` steps
+    /// above the deepest leaf.
+    pub(in crate::forest) fn to_leaves(ends: &[u32], steps: usize, tree: &[Step]) -> Self {
+        let mut from = Box::new([0; 256]);
+        from[..ends.len()].copy_from_slice(ends);
+        let mut leaves = 0..;
+        let slot = |step: &Step| if step.inner == 0 { leaves.next().unwrap_or(NO_SLOT) } else { NO_SLOT };
+        Self::new(from, steps, tree, tree.iter().map(slot).collect())
+    }
+
+    /// The feature that a node's word asks for.
+    #[inline(always)]
+    pub(super) fn feature(word: u64) -> usize {
+        usize::from((word >> 32) as u8)
+    }
+
+    /// Where a row with this `bin` of it goes.
+    #[inline(always)]
+    pub(super) fn next(word: u64, bin: u8) -> u32 {
+        word as u32 + u32::from(bin > (word >> 40) as u8)
+    }
+
+    /// The slot of the node at the end of a path.
+    pub(in crate::forest) fn slot_of(&self, path: usize) -> u32 {
+        self.slots[self.from[path] as usize]
+    }
 }

@@ -310,6 +310,16 @@ kernels! {
         slots: &mut [u32; RUN],
     ) -> usize;
 
+    /// The slots of the first [`SCORE_ROWS`] of `rows`, at most, from the `places` at the ends of their paths; 0 where there is
+    /// no row.
+    fn lead(
+        descent: &Descent,
+        places: &[u8; SCORE_ROWS],
+        rows: &[u8],
+        stride: usize,
+        slots: &mut [u32; SCORE_ROWS],
+    );
+
     /// Brings the rows whose byte `feature` is at most `bin` before the others, both in their order. Returns how many they are.
     /// The others pass through `right`, which has room for [`PART_ROWS`] more than all.
     fn part(rows: &mut [[u8; 8]], feature: u8, bin: u8, right: &mut [[u8; 8]]) -> usize;
@@ -349,6 +359,9 @@ kernels! {
     /// Adds to the sums of each row the votes at its place in each of 4 trees.
     fn vote(places: &[[u8; SCORE_ROWS]; 4], votes: &[[Votes; 256]; 4], sums: &mut [Votes; SCORE_ROWS]);
 
+    /// The same, where votes are found by the numbers of leaves.
+    fn vote_at(leaves: &[[u32; SCORE_ROWS]; 4], votes: &[Vec<Votes>; 4], sums: &mut [Votes; SCORE_ROWS]);
+
     /// The class with the most votes, the lowest among equals.
     fn winners(sums: &[Votes; SCORE_ROWS], out: &mut [u8; SCORE_ROWS]);
 }
@@ -374,6 +387,45 @@ mod tests {
                         rows.iter().copied().partition(|row| row[usize::from(feature)] <= bin);
                     assert_eq!(part(set, &mut rows, feature, bin, &mut right), left.len(), "{set}, {n} rows");
                     assert_eq!(rows, [left, others].concat(), "{set}, {n} rows, feature {feature}, bin {bin}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_are_led_to_their_leaves() {
+        use crate::forest::paths::Step;
+        for stride in [8, 3] {
+            // Each node has children until there are 999; features and bins are any.
+            let step = |at: u32| match 2 * at + 2 < 999 {
+                true => Step {
+                    left: 2 * at + 1,
+                    feature: (mix(at.into()) % (stride as u64 - 1)) as u8,
+                    bin: (mix(!u64::from(at)) % 32) as u8,
+                    inner: 1,
+                },
+                false => Step::leaf(at),
+            };
+            let tree: Vec<Step> = (0..999).map(step).collect();
+            let leaves = |node: u32| tree[..node as usize].iter().filter(|step| step.inner == 0).count() as u32;
+            let ends: Vec<u32> = (0..128).map(|path| if path < 100 { 7 + path % 8 } else { 900 }).collect();
+            let descent = Descent::to_leaves(&ends, 7, &tree);
+            for n in [0, 1, 31, 32, 255, 256, 300] {
+                let rows: Vec<u8> = (0..(n * stride) as u64).map(|i| (mix(i) % 32) as u8).collect();
+                let places: [u8; SCORE_ROWS] = std::array::from_fn(|row| (mix(row as u64) % 128) as u8);
+                let mut expected = [0; SCORE_ROWS];
+                for ((leaf, &place), row) in expected.iter_mut().zip(&places).zip(rows.chunks_exact(stride)) {
+                    let mut node = ends[usize::from(place)];
+                    while tree[node as usize].inner == 1 {
+                        let Step { left, feature, bin, .. } = tree[node as usize];
+                        node = left + u32::from(row[usize::from(feature)] > bin);
+                    }
+                    *leaf = leaves(node);
+                }
+                for set in InstructionSet::available() {
+                    let mut slots = [7; SCORE_ROWS];
+                    lead(set, &descent, &places, &rows, stride, &mut slots);
+                    assert!(slots == expected, "{set}, {n} rows of {stride} bytes");
                 }
             }
         }

@@ -320,14 +320,41 @@ pub(in crate::forest) fn descend(
         let mut node = descent.from[usize::from(places[i])];
         for _ in 0..descent.steps {
             let word = descent.nodes[node as usize];
-            let right = row[usize::from((word >> 32) as u8)] > (word >> 40) as u8;
-            node = word as u32 + u32::from(right);
+            node = Descent::next(word, row[Descent::feature(word)]);
         }
         let slot = descent.slots[node as usize];
         (listed[n], slots[n % RUN]) = (listed_row, slot);
         n += usize::from(slot != NO_SLOT);
     }
     n
+}
+
+#[inline(always)]
+pub(in crate::forest) fn lead(
+    descent: &Descent,
+    places: &[u8; SCORE_ROWS],
+    rows: &[u8],
+    stride: usize,
+    slots: &mut [u32; SCORE_ROWS],
+) {
+    let n = SCORE_ROWS.min(rows.len() / stride);
+    slots.iter_mut().zip(places).for_each(|(node, &place)| *node = descent.from[usize::from(place)]);
+    // All rows take a step before any takes the next: nothing waits for a jump that cannot be foreseen.
+    for _ in 0..descent.steps {
+        if stride == 8 {
+            for (node, row) in slots.iter_mut().zip(rows.as_chunks::<8>().0) {
+                let word = descent.nodes[*node as usize];
+                *node = Descent::next(word, row[Descent::feature(word) % 8]);
+            }
+        } else {
+            for (node, row) in slots.iter_mut().zip(rows.chunks_exact(stride)) {
+                let word = descent.nodes[*node as usize];
+                *node = Descent::next(word, row[Descent::feature(word)]);
+            }
+        }
+    }
+    slots[..n].iter_mut().for_each(|node| *node = descent.slots[*node as usize]);
+    slots[n..].fill(0);
 }
 
 #[inline(always)]
@@ -599,9 +626,23 @@ pub(in crate::forest) fn vote(
     votes: &[[Votes; 256]; 4],
     sums: &mut [Votes; SCORE_ROWS],
 ) {
-    for (i, sums) in sums.iter_mut().enumerate() {
-        let of = |tree: usize| &votes[tree][usize::from(places[tree][i])].0;
-        let (a, b, c, d) = (of(0), of(1), of(2), of(3));
+    add_four(|tree, row| &votes[tree][usize::from(places[tree][row])], sums);
+}
+
+#[inline(always)]
+pub(in crate::forest) fn vote_at(
+    leaves: &[[u32; SCORE_ROWS]; 4],
+    votes: &[Vec<Votes>; 4],
+    sums: &mut [Votes; SCORE_ROWS],
+) {
+    add_four(|tree, row| &votes[tree][leaves[tree][row] as usize], sums);
+}
+
+/// Adds to the sums of each row the votes of four trees.
+#[inline(always)]
+fn add_four<'a>(of: impl Fn(usize, usize) -> &'a Votes, sums: &mut [Votes; SCORE_ROWS]) {
+    for (row, sums) in sums.iter_mut().enumerate() {
+        let [a, b, c, d] = std::array::from_fn(|tree| &of(tree, row).0);
         for class in 0..16 {
             sums.0[class] = sums.0[class]
                 .wrapping_add(a[class])

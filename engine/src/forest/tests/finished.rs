@@ -36,11 +36,11 @@ fn same_scores(forest: &Forest, all: &BinnedRows) {
 
 #[test]
 fn fast_scores_equal_naive_ones() {
-    // Depth 12 walks beyond the paths; 60 classes need several groups; a root alone has no path.
+    // Depth 12 walks beyond the paths, and needs several blocks; 60 classes need several groups; a root alone has no path.
     for (shape, trees, depth, n) in [
         (SHAPE, 40, 6, 3000),
         (SHAPE, 3, 0, 100),
-        (SHAPE, 5, 12, 5000),
+        (SHAPE, 5, 12, 40_000),
         (Shape { classes: 60, ..SHAPE }, 6, 8, 5000),
         (Shape { features: 20, bins: 256, classes: 2 }, 70, 7, 3000),
         (Shape { features: 1, bins: 2, classes: 1 }, 2, 3, 65),
@@ -82,20 +82,17 @@ fn raw_values_and_bins_predict_the_same() {
         .chunks_exact(8)
         .map(|row| row[..7].iter().map(|&b| f64::from(b) + [-0.4, 0.0, 0.5][noise.below(3)]).collect())
         .collect();
-    let mut scorer = Scorer::new(&forest, InstructionSet::detect());
-    let mut seen = 0;
-    let walker = Scorer::new(&forest, InstructionSet::PORTABLE);
-    scorer.predict(&all, |i, class, probabilities| {
-        assert_eq!(i, seen);
-        seen += 1;
-        assert_eq!(probabilities, forest.probabilities(&raw[i]));
-        let mut again = vec![0.0; 9];
-        walker.probabilities(&raw[i], &mut again);
-        assert_eq!(probabilities, again);
-        assert_eq!(class, argmax(probabilities));
-        assert!((probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-12);
-    });
-    assert_eq!(seen, 2000);
+    let columns: Vec<Vec<f64>> = (0..7).map(|f| raw.iter().map(|row| row[f]).collect()).collect();
+    for set in InstructionSet::available() {
+        let mut probabilities = vec![0.5];
+        Scorer::new(&forest, set).probabilities(&columns, &mut probabilities);
+        // What is there already stays.
+        assert_eq!((probabilities.len(), probabilities.remove(0)), (1 + 2000 * 9, 0.5));
+        for (i, probabilities) in probabilities.chunks_exact(9).enumerate() {
+            assert_eq!(probabilities, forest.probabilities(&raw[i]), "{set}, row {i}");
+            assert!((probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+        }
+    }
 }
 
 #[test]

@@ -53,22 +53,11 @@ pub(crate) fn run(args: PredictArgs) -> Result<ExitCode> {
         false => ProgressBar::new(files.len() as u64),
     };
     bar.set_style(ProgressStyle::with_template("predicting [{bar:24.cyan/dim}] {pos}/{len} files, ETA {eta}")?);
-    let scorer = Scorer::new(&forest, InstructionSet::detect());
+    let mut scorer = Scorer::new(&forest, InstructionSet::detect());
     let (mut rows, mut skipped) = (0, 0);
     for (file, name) in &files {
-        let classes = forest.classes.len();
-        let done =
-            write_predictions(file, &args.out.join(name), &schema, &forest.classes, |columns, probabilities| {
-                let mut row = vec![0.0; columns.len()];
-                for i in 0..columns.first().map_or(0, Vec::len) {
-                    for (value, column) in row.iter_mut().zip(columns) {
-                        *value = column[i];
-                    }
-                    let from = probabilities.len();
-                    probabilities.resize(from + classes, 0.0);
-                    scorer.probabilities(&row, &mut probabilities[from..]);
-                }
-            })?;
+        let score = |columns: &[Vec<f64>], out: &mut Vec<f64>| scorer.probabilities(columns, out);
+        let done = write_predictions(file, &args.out.join(name), &schema, &forest.classes, score)?;
         rows += done.rows;
         skipped += done.skipped;
         bar.inc(1);
