@@ -342,21 +342,25 @@ pub fn score_naive(forest: &Forest, rows: &BinnedRows, only: Option<HeldOut>, co
 }
 
 /// Votes that a tree has to give.
-fn vote_unit(trees: usize) -> u64 {
-    u64::from(u32::MAX) / trees.max(1) as u64
+fn vote_unit(trees: usize) -> u32 {
+    (u64::from(u32::MAX) / trees.max(1) as u64) as u32
 }
 
 /// `count` ÷ `total` × `unit`, rounded to the nearest; 0 in a leaf without rows.
-fn share(count: u64, total: u64, unit: u64) -> u32 {
-    if total == 0 {
+fn share(count: u64, total: u64, unit: u32) -> u32 {
+    if count == 0 {
         return 0;
+    }
+    // A deep forest has millions of shares, and dividing 128 bits takes several times as long.
+    if total <= 1 << 30 {
+        return ((2 * count * u64::from(unit) + total) / (2 * total)) as u32;
     }
     let (count, total, unit) = (u128::from(count), u128::from(total), u128::from(unit));
     ((2 * count * unit + total) / (2 * total)) as u32
 }
 
 /// Votes of a node for the classes of a group.
-fn group_votes(node: &Node, unit: u64, group: usize) -> Votes {
+fn group_votes(node: &Node, unit: u32, group: usize) -> Votes {
     let total = node.weight();
     let mut votes = Votes::default();
     for (vote, &count) in votes.0.iter_mut().zip(&node.counts[group * GROUP..]) {
@@ -390,4 +394,26 @@ pub fn argmax(values: &[f64]) -> usize {
         }
     }
     best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_rounded_alike_however_large_the_counts() {
+        for total in [1, 2, 3, 1000, (1 << 30) - 1, 1 << 30, (1 << 30) + 1, u64::MAX >> 1] {
+            for count in [0, 1, 2, total / 3, total / 2, total - 1, total] {
+                for trees in [1, 2, 40, 1000] {
+                    let unit = vote_unit(trees);
+                    let exact = 2 * u128::from(count.min(total)) * u128::from(unit);
+                    let share = share(count.min(total), total, unit);
+                    // Within half of one, upwards from the middle.
+                    let (twice, total) = (2 * u128::from(share), u128::from(total));
+                    assert!((twice * total).saturating_sub(total) <= exact && exact < (twice + 1) * total);
+                }
+            }
+        }
+        assert_eq!(share(0, 0, vote_unit(40)), 0);
+    }
 }

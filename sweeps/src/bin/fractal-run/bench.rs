@@ -93,6 +93,8 @@ struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     scaling: Option<Vec<runs::Point>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    side_by_side: Option<runs::SideBySide>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     on_disk: Option<runs::OnDisk>,
     #[serde(skip_serializing_if = "Option::is_none")]
     shapes: Option<Vec<shapes::ShapeTime>>,
@@ -126,6 +128,7 @@ pub(crate) fn run(args: BenchArgs) -> Result<ExitCode> {
         recording: None,
         start_up: None,
         scaling: None,
+        side_by_side: None,
         on_disk: None,
         shapes: None,
         seconds: 0.0,
@@ -158,7 +161,9 @@ pub(crate) fn run(args: BenchArgs) -> Result<ExitCode> {
     if wanted(Section::Scaling) {
         say("1 to N threads and workers");
         let most = args.most.unwrap_or(facts.logical_cpus.max(1));
-        report.scaling = Some(runs::scaling(&mut bench, &spec, repeats, most)?);
+        let points = runs::scaling(&mut bench, &spec, repeats, most)?;
+        report.side_by_side = Some(runs::side_by_side(&spec, &points[0].run, repeats, facts.logical_cpus)?);
+        report.scaling = Some(points);
     }
     if wanted(Section::OnDisk) {
         say("rows on disk");

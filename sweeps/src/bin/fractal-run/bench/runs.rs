@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -60,7 +61,10 @@ impl Bench {
     pub(super) fn new() -> Result<Bench> {
         let cache = sample_set::cache();
         let runner = |journal| LocalRunner::new(Options { journal, cache: cache.clone(), ..Options::default() });
-        let store = std::env::temp_dir().join(format!("fractal-bench-{}", std::process::id()));
+        // Several may be at work in one process.
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let store = std::env::temp_dir().join(format!("fractal-bench-{}-{number}", std::process::id()));
         Ok(Bench { recorded: runner(true)?, unrecorded: runner(false)?, store })
     }
 
@@ -82,17 +86,19 @@ impl Bench {
         Ok(time)
     }
 
-    /// Of `repeats` runs the least of each time.
-    fn least(&mut self, spec: &RunSpec, repeats: u32) -> Result<RunTime> {
-        let mut least = self.run(spec, true)?;
+    /// Of `repeats` runs of each spec the least of each time. The specs take turns: what a machine has besides, it has for
+    /// all of them.
+    fn least<const N: usize>(&mut self, specs: [&RunSpec; N], repeats: u32) -> Result<[RunTime; N]> {
+        let least = self.least_of_all(&specs.map(RunSpec::clone), repeats)?;
+        Ok(least.try_into().unwrap_or_else(|_| unreachable!("a time for each spec")))
+    }
+
+    /// The same of any number.
+    fn least_of_all(&mut self, specs: &[RunSpec], repeats: u32) -> Result<Vec<RunTime>> {
+        let mut least = specs.iter().map(|spec| self.run(spec, true)).collect::<Result<Vec<_>>>()?;
         for _ in 1..repeats {
-            let time = self.run(spec, true)?;
-            least.wall_s = least.wall_s.min(time.wall_s);
-            least.workers_cpu_s = least.workers_cpu_s.min(time.workers_cpu_s);
-            least.runner_cpu_s = least.runner_cpu_s.min(time.runner_cpu_s);
-            for (phase, time) in time.phases {
-                let known = least.phases.entry(phase).or_insert(time);
-                *known = known.least(time);
+            for (least, spec) in least.iter_mut().zip(specs) {
+                least.take_less(self.run(spec, true)?);
             }
         }
         Ok(least)
@@ -100,6 +106,17 @@ impl Bench {
 }
 
 impl RunTime {
+    /// Keeps the lesser of each time.
+    fn take_less(&mut self, other: RunTime) {
+        self.wall_s = self.wall_s.min(other.wall_s);
+        self.workers_cpu_s = self.workers_cpu_s.min(other.workers_cpu_s);
+        self.runner_cpu_s = self.runner_cpu_s.min(other.runner_cpu_s);
+        for (phase, time) in other.phases {
+            let known = self.phases.entry(phase).or_insert(time);
+            *known = known.least(time);
+        }
+    }
+
     fn of(state: &RunState) -> RunTime {
         let phase = |phase: &fractal_logs::state::PhaseState| Time {
             wall_s: phase.wall_us().unwrap_or(0) as f64 / 1e6,
@@ -141,8 +158,7 @@ pub(super) struct Whole {
 }
 
 pub(super) fn whole(bench: &mut Bench, spec: &RunSpec, parts: &Parts, repeats: u32, cpus: u32) -> Result<Whole> {
-    let one_thread = bench.least(&with(spec, 1, 1), repeats)?;
-    let all_threads = bench.least(&with(spec, 1, cpus.max(1)), repeats)?;
+    let [one_thread, all_threads] = bench.least([&with(spec, 1, 1), &with(spec, 1, cpus.max(1))], repeats)?;
     let sum = parts.sum();
     let same = |run: &RunTime| run.model_hash.as_ref() == Some(&parts.model_hash);
     Ok(Whole {
@@ -229,11 +245,11 @@ pub(super) struct OnDisk {
 }
 
 pub(super) fn on_disk(bench: &mut Bench, spec: &RunSpec, train_rows: u64, repeats: u32) -> Result<OnDisk> {
-    let mut spec = with(spec, 1, 1);
-    let in_memory = bench.least(&spec, repeats)?;
+    let spec = with(spec, 1, 1);
+    let mut few = spec.clone();
     let rows_in_memory = train_rows * (spec.data.schema.feature_names().len() as u64 + 1) / 10;
-    spec.topology.rows_in_memory = Some(rows_in_memory);
-    let on_disk = bench.least(&spec, repeats)?;
+    few.topology.rows_in_memory = Some(rows_in_memory);
+    let [in_memory, on_disk] = bench.least([&spec, &few], repeats)?;
     let rtl = train_rows as f64 * f64::from(spec.forest.trees) * f64::from(spec.forest.depth);
     let ns_per_rtl = |run: &RunTime| run.phase(Phase::Train).cpu_s * 1e9 / rtl;
     Ok(OnDisk {
@@ -260,18 +276,55 @@ pub(super) struct Point {
 
 pub(super) fn scaling(bench: &mut Bench, spec: &RunSpec, repeats: u32, most: u32) -> Result<Vec<Point>> {
     let doubling = || std::iter::successors(Some(2), |n| Some(n * 2)).take_while(move |&n| n <= most);
-    let shapes = [(1, 1)].into_iter().chain(doubling().map(|n| (1, n))).chain(doubling().map(|n| (n, 1)));
-    let mut points: Vec<Point> = Vec::new();
-    for (workers, threads) in shapes {
-        let run = bench.least(&with(spec, workers, threads), repeats)?;
-        let one = points.first().map_or(&run, |point| &point.run);
-        points.push(Point {
-            workers,
-            threads,
-            work_inflation: run.workers_cpu_s / one.workers_cpu_s,
-            train_inflation: run.phase(Phase::Train).cpu_s / one.phase(Phase::Train).cpu_s,
-            run,
+    let topologies = [(1, 1)].into_iter().chain(doubling().map(|n| (1, n))).chain(doubling().map(|n| (n, 1)));
+    let topologies: Vec<(u32, u32)> = topologies.collect();
+    let specs: Vec<RunSpec> = topologies.iter().map(|&(workers, threads)| with(spec, workers, threads)).collect();
+    let times = bench.least_of_all(&specs, repeats)?;
+    let (cpu, train_cpu) = (times[0].workers_cpu_s, times[0].phase(Phase::Train).cpu_s);
+    let point = |((workers, threads), run): ((u32, u32), RunTime)| Point {
+        workers,
+        threads,
+        work_inflation: run.workers_cpu_s / cpu,
+        train_inflation: run.phase(Phase::Train).cpu_s / train_cpu,
+        run,
+    };
+    Ok(topologies.into_iter().zip(times).map(point).collect())
+}
+
+/// Runs of one worker of one thread at the same time, which have nothing to do with each other. What they cost more than one
+/// alone, the machine costs: cores that are halves of one, caches and memory that are shared.
+#[derive(Debug, Serialize)]
+pub(super) struct SideBySide {
+    pub(super) runs: u32,
+    /// CPU of all workers ÷ as many times that of one alone.
+    pub(super) work_inflation: f64,
+    /// The same of the training phase alone.
+    pub(super) train_inflation: f64,
+}
+
+/// As many runs side by side as there are CPUs, at least two; `alone` is one without others.
+pub(super) fn side_by_side(spec: &RunSpec, alone: &RunTime, repeats: u32, cpus: u32) -> Result<SideBySide> {
+    let runs = cpus.max(2);
+    let spec = with(spec, 1, 1);
+    let together = |_| -> Result<(f64, f64)> {
+        let benches = (0..runs).map(|_| Bench::new()).collect::<Result<Vec<_>>>()?;
+        let times: Vec<Result<RunTime>> = std::thread::scope(|scope| {
+            let started = benches.into_iter().map(|mut bench| {
+                let spec = &spec;
+                scope.spawn(move || bench.run(spec, true))
+            });
+            let started: Vec<_> = started.collect();
+            started.into_iter().map(|run| run.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
         });
-    }
-    Ok(points)
+        let times = times.into_iter().collect::<Result<Vec<RunTime>>>()?;
+        let mean = |of: &dyn Fn(&RunTime) -> f64| times.iter().map(of).sum::<f64>() / f64::from(runs);
+        Ok((mean(&|run| run.workers_cpu_s), mean(&|run| run.phase(Phase::Train).cpu_s)))
+    };
+    let means = (0..repeats).map(together).collect::<Result<Vec<_>>>()?;
+    let least = |of: fn(&(f64, f64)) -> f64| means.iter().map(of).fold(f64::INFINITY, f64::min);
+    Ok(SideBySide {
+        runs,
+        work_inflation: least(|mean| mean.0) / alone.workers_cpu_s,
+        train_inflation: least(|mean| mean.1) / alone.phase(Phase::Train).cpu_s,
+    })
 }

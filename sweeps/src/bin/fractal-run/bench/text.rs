@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use fractal_logs::Phase;
 
 use super::parts::{LevelTime, Parts};
-use super::runs::{OnDisk, Point, Recording, RunTime, StartUp, Whole};
+use super::runs::{OnDisk, Point, Recording, RunTime, SideBySide, StartUp, Whole};
 use super::shapes::ShapeTime;
 use super::{Report, Spread, Time};
 use fractal_logs::units::{bytes, count, seconds};
@@ -35,7 +35,7 @@ pub(super) fn of(report: &Report) -> String {
         section("start-up", start_up(found));
     }
     if let Some(found) = &report.scaling {
-        section("threads and workers", scaling(found));
+        section("threads and workers", scaling(found, report.side_by_side.as_ref()));
     }
     if let Some(found) = &report.on_disk {
         section("rows on disk, one thread", on_disk(found));
@@ -153,7 +153,7 @@ fn start_up(found: &StartUp) -> String {
     )
 }
 
-fn scaling(points: &[Point]) -> String {
+fn scaling(points: &[Point], side_by_side: Option<&SideBySide>) -> String {
     let mut rows = table(&[
         "workers × threads",
         "wall",
@@ -177,7 +177,13 @@ fn scaling(points: &[Point]) -> String {
             exchanged.join(", "),
         ]);
     }
-    format!("{rows}\n")
+    let machine = side_by_side.map(|found| {
+        format!(
+            "{} runs of 1 × 1 side by side, each for itself: inflation {:.3}, of training {:.3}: the machine's own\n",
+            found.runs, found.work_inflation, found.train_inflation
+        )
+    });
+    format!("{rows}\n{}", machine.unwrap_or_default())
 }
 
 fn on_disk(found: &OnDisk) -> String {
