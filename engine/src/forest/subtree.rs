@@ -255,20 +255,22 @@ impl SubtreeGrower {
         let (layout, classes) = (Layout::new(shape), shape.classes);
         let bytes = if BYTES > 0 { BYTES } else { Record::new(shape).bytes() };
         assert!(rows.len() <= u32::MAX as usize, "a node of too many rows to add up in 32 bits");
-        let mut counts = vec![0; classes];
-        for row in rows.chunks_exact(bytes) {
-            let (label, weight) = Record::label_and_weight::<PACKED>(row);
-            counts[label] += weight;
-        }
         let depth = grower.params().trees[tree as usize].depth;
-        let mut subtree = Subtree { tree, node, branches: vec![None], counts, undivided: 0 };
+        let mut subtree = Subtree { tree, node, branches: vec![None], counts: vec![0; classes], undivided: 0 };
         self.ripe.push(Ripe { node, at: 0, from: 0, to: rows.len() });
         while let Some(Ripe { node, at, from, to }) = self.ripe.pop() {
             let rows = &mut rows[from..to];
-            self.own.clear();
-            self.own.extend(subtree.counts[at * classes..][..classes].iter().map(|&count| u64::from(count)));
             let features = grower.feature_subset(tree, node);
             self.count::<BYTES, PACKED>(layout, rows, bytes, &features);
+            let own = &mut subtree.counts[at * classes..][..classes];
+            if at == 0 {
+                // What the parent's split says of it is not believed: any feature's counters add up to it.
+                for (_, counts) in layout.bins(self.used[0], &self.counters[..layout.len]) {
+                    own.iter_mut().zip(counts).for_each(|(own, count)| *own += count);
+                }
+            }
+            self.own.clear();
+            self.own.extend(own.iter().map(|&count| u64::from(count)));
             self.best.begin(shape, rule, &self.own);
             let counted = self.used.iter().zip(self.counters.chunks_exact_mut(layout.len));
             for (&feature, (&used, counters)) in features.iter().zip(counted) {
