@@ -88,50 +88,27 @@ impl Scorer {
         let (levels, tests) = choose_levels(steps.iter().map(Vec::as_slice), PATH_LEVELS);
         let index: HashMap<(u8, u8), u32> = tests.iter().zip(0..).map(|(&t, i)| (t, i)).collect();
         let deep = forest.trees.iter().any(|tree| tree.depth() > levels);
-        // Programs of shallow trees are run for all trees first, so each has registers of its own.
-        let (mut register, mut registers) = (0, 0);
+        let mut registers = 0;
         let mut fours = Vec::new();
         for (trees, steps) in forest.trees.chunks(4).zip(steps.chunks(4)) {
-            let leaves: Vec<Vec<&Node>> =
-                trees.iter().map(|tree| tree.nodes.iter().filter(|n| n.branch.is_none()).collect()).collect();
-            register = if deep { 0 } else { register };
+            // Programs of shallow trees are run for all of them before the first votes; those of deep ones need room for four.
+            let mut first_register = if deep { 0 } else { registers };
             let scored = trees.iter().zip(steps).map(|(tree, steps)| {
                 let levels = levels.min(tree.depth());
                 let paths = Paths::new(steps, levels, 0, &index, |_| End::None);
-                let first_register = register;
-                register += paths.registers;
                 let descent = Descent::to_leaves(&paths.ends, tree.depth() - levels, steps);
-                ScoredTree { paths, first_register, descent }
+                let tree = ScoredTree { first_register, paths, descent };
+                first_register += tree.paths.registers;
+                tree
             });
-            let trees: Vec<ScoredTree> = scored.collect();
-            registers = registers.max(register);
-            let of_leaf = |tree: usize, leaf: usize, group| group_votes(leaves[tree][leaf], unit, group);
+            let scored: Vec<ScoredTree> = scored.collect();
+            registers = registers.max(first_register);
+            let votes = (0..groups).map(|group| leaf_votes(trees, unit, group));
             let votes = match deep {
-                true => FourVotes::Leaves(
-                    (0..groups)
-                        .map(|group| {
-                            std::array::from_fn(|tree| match leaves.get(tree) {
-                                Some(leaves) => (0..leaves.len()).map(|leaf| of_leaf(tree, leaf, group)).collect(),
-                                None => vec![Votes::default()],
-                            })
-                        })
-                        .collect(),
-                ),
-                false => FourVotes::Paths(
-                    (0..groups)
-                        .map(|group| {
-                            let mut tables = Box::new([[Votes::default(); 256]; 4]);
-                            for (i, (table, tree)) in tables.iter_mut().zip(&trees).enumerate() {
-                                for (place, votes) in (0..tree.paths.ends.len()).zip(table) {
-                                    *votes = of_leaf(i, tree.descent.slot_of(place) as usize, group);
-                                }
-                            }
-                            tables
-                        })
-                        .collect(),
-                ),
+                true => FourVotes::Leaves(votes.collect()),
+                false => FourVotes::Paths(votes.map(|votes| path_votes(&scored, &votes)).collect()),
             };
-            fours.push(Four { trees, votes });
+            fours.push(Four { trees: scored, votes });
         }
         let (block_rows, at_once) = if deep { (DEEP_BLOCK_ROWS, DEEP_BLOCK_ROWS) } else { (RUN, SCORE_ROWS) };
         Scorer {
@@ -357,6 +334,26 @@ fn share(count: u64, total: u64, unit: u32) -> u32 {
     }
     let (count, total, unit) = (u128::from(count), u128::from(total), u128::from(unit));
     ((2 * count * unit + total) / (2 * total)) as u32
+}
+
+/// The votes of each leaf of at most four trees for a group of classes.
+fn leaf_votes(trees: &[Tree], unit: u32, group: usize) -> [Vec<Votes>; 4] {
+    let of_tree = |tree: &Tree| {
+        let leaves = tree.nodes.iter().filter(|node| node.branch.is_none());
+        leaves.map(|leaf| group_votes(leaf, unit, group)).collect()
+    };
+    std::array::from_fn(|i| trees.get(i).map_or_else(|| vec![Votes::default()], of_tree))
+}
+
+/// The same by the paths that end in them, of trees that are no deeper.
+fn path_votes(trees: &[ScoredTree], of_leaves: &[Vec<Votes>; 4]) -> Box<[[Votes; 256]; 4]> {
+    let mut of_paths = Box::new([[Votes::default(); 256]; 4]);
+    for ((tree, of_leaves), of_paths) in trees.iter().zip(of_leaves).zip(of_paths.iter_mut()) {
+        for (path, votes) in (0..tree.paths.ends.len()).zip(of_paths) {
+            *votes = of_leaves[tree.descent.slot_of(path) as usize];
+        }
+    }
+    of_paths
 }
 
 /// Votes of a node for the classes of a group.

@@ -1,9 +1,13 @@
 //! Other shapes than the common one: whether some depth, width or number of classes falls off a cliff.
 
 use anyhow::Result;
-use fractal_engine::forest::{Grower, Params, Shape, synthetic_rows};
+use fractal_engine::forest::{
+    BinnedRows, Confusion, Forest, ForestParams, Grower, InstructionSet, Params, Scorer, Shape, Thresholds, Tree,
+    synthetic_rows,
+};
 use serde::Serialize;
 
+use super::Watch;
 use super::parts::{LevelTime, grow_timed, keep_least};
 
 /// What one shape took.
@@ -22,6 +26,8 @@ pub(super) struct ShapeTime {
     /// CPU seconds of adding up and splitting, which do not grow with the rows.
     pub(super) split_s: f64,
     pub(super) levels: Vec<LevelTime>,
+    /// CPU nanoseconds of scoring a row with all trees.
+    pub(super) score_ns_per_row: f64,
 }
 
 struct Wanted {
@@ -62,9 +68,12 @@ fn one(wanted: &Wanted, scale: f64) -> Result<ShapeTime> {
         ..Params::forest(wanted.trees, wanted.depth, wanted.shape.features, 62)
     };
     let mut levels = Vec::new();
+    let mut score_s = f64::INFINITY;
     for _ in 0..2 {
         let grower = Grower::new(wanted.shape, params.clone())?;
-        keep_least(&mut levels, grow_timed(std::slice::from_ref(&rows), grower)?.1);
+        let (trees, times) = grow_timed(std::slice::from_ref(&rows), grower)?;
+        keep_least(&mut levels, times);
+        score_s = score_s.min(score_cpu_s(wanted.shape, &params, trees, &rows));
     }
     Ok(ShapeTime {
         name: wanted.name,
@@ -78,5 +87,31 @@ fn one(wanted: &Wanted, scale: f64) -> Result<ShapeTime> {
         ns_per_rtl: levels.iter().map(|level| level.ns_per_row_tree).sum::<f64>() / f64::from(wanted.depth),
         split_s: levels.iter().map(|level| level.split_ms).sum::<f64>() / 1e3,
         levels,
+        score_ns_per_row: score_s * 1e9 / count as f64,
     })
+}
+
+/// CPU seconds of scoring `rows`, whose bins are values, too.
+fn score_cpu_s(shape: Shape, params: &Params, trees: Vec<Tree>, rows: &BinnedRows) -> f64 {
+    let between_bins = (1..shape.bins).map(|bin| bin as f64 - 0.5).collect();
+    let forest = Forest {
+        features: (0..shape.features).map(|feature| feature.to_string()).collect(),
+        thresholds: Thresholds { per_feature: vec![between_bins; shape.features] },
+        classes: (0..shape.classes as i64).collect(),
+        z_deviation: None,
+        params: ForestParams {
+            depth: params.trees.first().map_or(0, |tree| tree.depth.into()),
+            bins: shape.bins as u32,
+            features_per_node: params.features_per_node as u32,
+            min_instances: params.min_instances,
+            min_gain: params.min_gain,
+            seed: params.seed,
+        },
+        trees,
+    };
+    let mut scorer = Scorer::new(&forest, InstructionSet::detect());
+    let mut confusion = Confusion::new(shape.classes);
+    let mut watch = Watch::start();
+    scorer.score(rows, None, &mut confusion);
+    watch.lap().cpu_s
 }

@@ -41,7 +41,7 @@ pub(super) fn of(report: &Report) -> String {
         section("rows on disk, one thread", on_disk(found));
     }
     if let Some(found) = &report.shapes {
-        section("other shapes, synthetic rows, counting alone in one thread", shapes(found));
+        section("other shapes, synthetic rows, counting and scoring alone in one thread", shapes(found));
     }
     out += &format!("\nmeasured in {}\n", seconds(report.seconds));
     out
@@ -210,7 +210,8 @@ fn on_disk(found: &OnDisk) -> String {
 }
 
 fn shapes(shapes: &[ShapeTime]) -> String {
-    let mut rows = table(&["shape", "rows", "ns/rtl", "splitting", "passes", "ns/row × tree, level by level"]);
+    let mut rows =
+        table(&["shape", "rows", "ns/rtl", "splitting", "passes", "ns/row × tree, level by level", "score ns/row"]);
     for shape in shapes {
         let level = |level: &LevelTime| {
             format!("{:.2}{}", level.ns_per_row_tree, if level.collected_nodes > 0 { "+" } else { "" })
@@ -223,6 +224,7 @@ fn shapes(shapes: &[ShapeTime]) -> String {
             seconds(shape.split_s),
             shape.levels.iter().map(|level| level.passes).sum::<u32>().to_string(),
             levels.join(" "),
+            format!("{:.0}", shape.score_ns_per_row),
         ]);
     }
     format!("{rows}\n+ with the levels below, which are grown from the rows of their nodes\n")
