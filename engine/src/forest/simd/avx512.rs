@@ -489,16 +489,20 @@ pub(super) fn lead(
     let (byte, one) = (_mm512_set1_epi64(0xff), _mm256_set1_epi32(1));
     let groups = rows.as_chunks::<{ 8 * TOGETHER }>().0.iter().zip(places.as_chunks::<TOGETHER>().0);
     for ((rows, places), slots) in groups.zip(slots.as_chunks_mut::<TOGETHER>().0).take(whole / TOGETHER) {
-        // SAFETY: eight times 8 bytes, and as often 64 bytes, are read from as many; every byte is the number of a place.
-        let mut at: [__m256i; VECTORS] = std::array::from_fn(|v| unsafe {
-            let places = _mm256_cvtepu8_epi32(_mm_loadl_epi64(places.as_ptr().add(8 * v).cast()));
-            _mm256_i32gather_epi32::<4>(from, places)
+        let mut at: [__m256i; VECTORS] = std::array::from_fn(|v| {
+            // SAFETY: 8 bytes are read from 8 of `TOGETHER`, and `from` has a node for each byte.
+            unsafe {
+                let places = _mm256_cvtepu8_epi32(_mm_loadl_epi64(places.as_ptr().add(8 * v).cast()));
+                _mm256_i32gather_epi32::<4>(from, places)
+            }
         });
-        let rows: [__m512i; VECTORS] =
-            std::array::from_fn(|v| unsafe { _mm512_loadu_si512(rows.as_ptr().add(64 * v).cast()) });
+        let rows: [__m512i; VECTORS] = std::array::from_fn(|v| {
+            // SAFETY: 64 bytes are read from 64 of 8 × `TOGETHER`.
+            unsafe { _mm512_loadu_si512(rows.as_ptr().add(64 * v).cast()) }
+        });
         for _ in 0..descent.steps {
             for (at, &row) in at.iter_mut().zip(&rows) {
-                // SAFETY: all nodes lead to nodes of the tree.
+                // SAFETY: `Descent` vouches that nodes lead to nodes of the tree, of fewer than 2³¹.
                 let node = unsafe { _mm512_i32gather_epi64::<8>(*at, nodes) };
                 let feature = _mm512_and_si512(_mm512_srli_epi64::<32>(node), byte);
                 let bin = _mm512_and_si512(_mm512_srlv_epi64(row, _mm512_slli_epi64::<3>(feature)), byte);
@@ -508,7 +512,7 @@ pub(super) fn lead(
             }
         }
         for (slots, at) in slots.as_chunks_mut::<8>().0.iter_mut().zip(at) {
-            // SAFETY: a slot for each node; 32 bytes are written to 32.
+            // SAFETY: there is a slot for each node; 32 bytes are written to 32.
             unsafe {
                 let slot = _mm256_i32gather_epi32::<4>(descent.slots.as_ptr().cast(), at);
                 _mm256_storeu_si256(slots.as_mut_ptr().cast(), slot);

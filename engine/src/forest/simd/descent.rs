@@ -22,6 +22,7 @@ impl Descent {
     /// # Panics
     /// If it could lead out of the tree: kernels rely on it.
     pub(in crate::forest) fn new(from: Box<[u32; 256]>, steps: usize, tree: &[Step], slots: Vec<u32>) -> Self {
+        assert!(tree.len() <= i32::MAX as usize, "a tree of too many nodes");
         let len = tree.len() as u32;
         let word = |step: &Step| {
             let (feature, bin) = if step.inner == 1 { (step.feature, step.bin) } else { (0, u8::MAX) };

@@ -7,8 +7,8 @@
 //!
 //! `unsafe` appears for three reasons only: calling a function compiled for instructions which [`InstructionSet`] vouches
 //! for (its values beyond `Portable` come from detection alone); vector loads and stores, whose bounds are those of
-//! fixed-size arrays or are asserted; and, in the loops that add to counters, indices for which types vouch whose fields
-//! only this module sees: [`Places`], [`Seven`], [`Bases`], [`Drawn`].
+//! fixed-size arrays or are asserted; and, in the loops that add to counters or walk trees, indices for which types vouch
+//! whose fields only this module sees: [`Places`], [`Seven`], [`Bases`], [`Drawn`], [`Descent`].
 #![allow(unsafe_code)]
 
 use std::fmt;
