@@ -269,17 +269,38 @@ pub(super) fn select(
     n
 }
 
+/// Of every four draws the weight of the first, and the last that has it.
+static FOURS: [[u8; 64]; 2] = {
+    let mut fours = [[0; 64]; 2];
+    let mut draw = 256;
+    while draw > 0 {
+        draw -= 1;
+        let four = draw / 4;
+        // From the last draw down: another weight than that of the draw after it ends those before.
+        if draw % 4 == 3 || WEIGHTS[draw] != fours[0][four] {
+            fours[1][four] = draw as u8;
+        }
+        fours[0][four] = WEIGHTS[draw];
+    }
+    fours
+};
+
+const _: () = {
+    let mut draw = 0;
+    while draw < 256 {
+        let [first, last] = [FOURS[0][draw / 4], FOURS[1][draw / 4]];
+        assert!(WEIGHTS[draw] == first + (draw > last as usize) as u8, "two steps among four draws");
+        draw += 1;
+    }
+};
+
 /// The weights of draws.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 fn weights(draws: __m512i) -> __m512i {
-    let look_up = |half: &[u8; 128]| {
-        let (a, b) = half.split_at(64);
-        let [a, b] = [a, b].map(|quarter| bytes(quarter.try_into().expect("64 weights")));
-        _mm512_permutex2var_epi8(a, draws, b)
-    };
-    let halves = WEIGHTS.as_chunks().0;
-    let (lower, upper) = (look_up(&halves[0]), look_up(&halves[1]));
-    _mm512_mask_blend_epi8(_mm512_movepi8_mask(draws), lower, upper)
+    // Of an index only the lower six bits count: what comes from the neighbour is above them.
+    let four = _mm512_srli_epi16::<2>(draws);
+    let [first, last] = FOURS.each_ref().map(|of_fours| _mm512_permutexvar_epi8(four, bytes(of_fours)));
+    _mm512_mask_add_epi8(first, _mm512_cmpgt_epu8_mask(draws, last), first, _mm512_set1_epi8(1))
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,avx2,bmi1,bmi2,lzcnt,popcnt")]

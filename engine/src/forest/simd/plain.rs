@@ -287,7 +287,7 @@ fn add_seven_of<const BINS: usize>(drawn: &Drawn, rows: &Seven, from: usize, tab
     assert!(rows.classes == drawn.classes && table.len() == drawn.cells * 7 * bins, "counters of other slots");
     let rows: &[[u8; 8]; RUN] = rows.rows[from..from + RUN].try_into().expect("a run");
     let mut sum = 0;
-    for &entry in &drawn.entries[..drawn.len] {
+    let mut add = |entry: u32| {
         let weight = entry & ((1 << ROW_BIT) - 1);
         sum += weight;
         let row = &rows[(entry >> ROW_BIT) as usize % RUN];
@@ -299,6 +299,16 @@ fn add_seven_of<const BINS: usize>(drawn: &Drawn, rows: &Seven, from: usize, tab
             let count = unsafe { counts.get_unchecked_mut(f * bins + usize::from(bin)) };
             *count = count.wrapping_add(weight as u16);
         }
+    };
+    // From both halves in turn: neighbours are alike, and an addition waits for the one before it to the same counter.
+    let half = drawn.len / 2;
+    let (first, second) = drawn.entries[..drawn.len].split_at(half);
+    for (&a, &b) in first.iter().zip(second) {
+        add(a);
+        add(b);
+    }
+    if let Some(&last) = second.get(half) {
+        add(last);
     }
     sum
 }
