@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fractal_engine::forest::{
-    BinnedRows, Confusion, Counter, Forest, ForestParams, Grower, InstructionSet, Owner, Params, Pass, Scorer, Shape,
-    Thresholds, Tree, count_naive, grow_alone, score_naive, synthetic_rows,
+    BinnedRows, Confusion, Counter, Grower, InstructionSet, Owner, Params, Pass, Scorer, Shape, count_naive,
+    grow_alone, score_naive, synthetic_forest, synthetic_rows,
 };
 
 const SHAPE: Shape = Shape { features: 7, bins: 32, classes: 9 };
@@ -65,7 +65,7 @@ fn scoring(c: &mut Criterion) {
     let many = synthetic_rows(SHAPE, ROWS, 0);
     let few = synthetic_rows(SHAPE, NAIVE_ROWS, 0);
     let trees = grow_alone(std::slice::from_ref(&many), grower(), InstructionSet::detect()).expect("in step");
-    let forest = forest(trees);
+    let forest = synthetic_forest(SHAPE, grower().params(), trees);
     let mut group = c.benchmark_group("score");
     group.throughput(Throughput::Elements(ROWS as u64));
     for set in InstructionSet::available() {
@@ -87,18 +87,6 @@ fn scoring(c: &mut Criterion) {
         });
     });
     group.finish();
-}
-
-fn forest(trees: Vec<Tree>) -> Forest {
-    let thresholds = (1..SHAPE.bins).map(|bin| bin as f64 - 0.5).collect::<Vec<_>>();
-    Forest {
-        features: (0..SHAPE.features).map(|f| format!("f{f}")).collect(),
-        thresholds: Thresholds { per_feature: vec![thresholds; SHAPE.features] },
-        classes: (0..SHAPE.classes as i64).collect(),
-        z_deviation: None,
-        params: ForestParams { depth: 6, bins: 32, features_per_node: 3, min_instances: 1, min_gain: 0.0, seed: 62 },
-        trees,
-    }
 }
 
 criterion_group! {

@@ -42,7 +42,7 @@ pub use rows::{BinnedRows, SKIPPED, Segment, Shape};
 pub use simd::InstructionSet;
 pub use split::{Split, SplitRule, best_split};
 pub use subtree::Subtree;
-pub use synthetic::synthetic_rows;
+pub use synthetic::{synthetic_forest, synthetic_rows};
 pub use tree::{Branch, Node, Tree};
 
 /// A trained forest and all it takes to use it. Equal input and parameters give an equal forest, byte for byte.

@@ -1,6 +1,27 @@
-//! [`synthetic_rows`]: binned rows of any shape without files, for measurements.
+//! [`synthetic_rows`] and [`synthetic_forest`]: binned rows of any shape without files, and what grew from them, for
+//! measurements.
 
-use super::{BinnedRows, Segment, Shape};
+use super::{BinnedRows, Forest, ForestParams, Params, Segment, Shape, Thresholds, Tree};
+
+/// The forest of `trees`, grown with `params` from rows of `shape`, whose bins are values, too: thresholds lie between them.
+pub fn synthetic_forest(shape: Shape, params: &Params, trees: Vec<Tree>) -> Forest {
+    let between_bins = (1..shape.bins).map(|bin| bin as f64 - 0.5).collect();
+    Forest {
+        features: (0..shape.features).map(|feature| format!("f{feature}")).collect(),
+        thresholds: Thresholds { per_feature: vec![between_bins; shape.features] },
+        classes: (0..shape.classes as i64).collect(),
+        z_deviation: None,
+        params: ForestParams {
+            depth: params.trees.iter().map(|tree| tree.depth.into()).max().unwrap_or(0),
+            bins: shape.bins as u32,
+            features_per_node: params.features_per_node as u32,
+            min_instances: params.min_instances,
+            min_gain: params.min_gain,
+            seed: params.seed,
+        },
+        trees,
+    }
+}
 
 /// `count` rows that behave like a point cloud: runs of neighbours of one class, whose features spread around the
 /// class's own values, and a tenth of the labels at random, so that trees find something to split at any depth. Rare

@@ -149,12 +149,12 @@ impl TreePlan {
             }
         };
         let paths = Paths::new(&nodes, path_levels, active_levels, tests, end);
-        let mut places = Box::new([0u32; 256]);
-        places.iter_mut().zip(&paths.ends).for_each(|(place, &node)| *place = node);
         let landing = if walk {
             let slots = growing.nodes.iter().map(|n| slot_of.get(&n.number).copied().unwrap_or(NO_SLOT)).collect();
-            Landing::Walk(Descent::new(places, level - path_levels, &nodes, slots))
+            Landing::Walk(Descent::new(&paths.ends, level - path_levels, &nodes, slots))
         } else {
+            let mut places = Box::new([0u32; 256]);
+            places.iter_mut().zip(&paths.ends).for_each(|(place, &node)| *place = node);
             for place in places.iter_mut() {
                 let slot =
                     if one_child { counted_child(*place).map(|c| c.1) } else { slot_of.get(&number(*place)).copied() };

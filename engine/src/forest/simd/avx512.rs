@@ -502,14 +502,13 @@ pub(super) fn lead(
     // Vectors of eight rows that step together, so that one's jumps need not wait for another's.
     const VECTORS: usize = 4;
     const TOGETHER: usize = 8 * VECTORS;
-    let whole = if stride == 8 { SCORE_ROWS.min(rows.len() / 8) / TOGETHER * TOGETHER } else { 0 };
-    if whole < SCORE_ROWS {
-        plain::lead(descent, places, rows, stride, slots);
-    }
+    let Some(rows) = rows.first_chunk::<{ 8 * SCORE_ROWS }>().filter(|_| stride == 8) else {
+        return plain::lead(descent, places, rows, stride, slots);
+    };
     let (from, nodes) = (descent.from.as_ptr().cast(), descent.nodes.as_ptr().cast());
     let (byte, one) = (_mm512_set1_epi64(0xff), _mm256_set1_epi32(1));
     let groups = rows.as_chunks::<{ 8 * TOGETHER }>().0.iter().zip(places.as_chunks::<TOGETHER>().0);
-    for ((rows, places), slots) in groups.zip(slots.as_chunks_mut::<TOGETHER>().0).take(whole / TOGETHER) {
+    for ((rows, places), slots) in groups.zip(slots.as_chunks_mut::<TOGETHER>().0) {
         let mut at: [__m256i; VECTORS] = std::array::from_fn(|v| {
             // SAFETY: 8 bytes are read from 8 of `TOGETHER`, and `from` has a node for each byte.
             unsafe {

@@ -19,9 +19,11 @@ pub(in crate::forest) struct Descent {
 }
 
 impl Descent {
+    /// From the nodes at the `ends` of paths, of which there are at most 256.
+    ///
     /// # Panics
     /// If it could lead out of the tree: kernels rely on it.
-    pub(in crate::forest) fn new(from: Box<[u32; 256]>, steps: usize, tree: &[Step], slots: Vec<u32>) -> Self {
+    pub(in crate::forest) fn new(ends: &[u32], steps: usize, tree: &[Step], slots: Vec<u32>) -> Self {
         assert!(tree.len() <= i32::MAX as usize, "a tree of too many nodes");
         let len = tree.len() as u32;
         let word = |step: &Step| {
@@ -29,6 +31,8 @@ impl Descent {
             assert!(step.left < len && (bin == u8::MAX || step.left + 1 < len), "a child outside the tree");
             u64::from(step.left) | u64::from(feature) << 32 | u64::from(bin) << 40
         };
+        let mut from = Box::new([0; 256]);
+        from[..ends.len()].copy_from_slice(ends);
         assert!(slots.len() == tree.len() && from.iter().all(|&node| node < len), "a path outside the tree");
         Descent { from, steps, nodes: tree.iter().map(word).collect(), slots }
     }
@@ -36,11 +40,9 @@ impl Descent {
     /// To the leaves of a whole tree, which are numbered in its order, from the nodes at the `ends` of paths, `steps` steps
     /// above the deepest leaf.
     pub(in crate::forest) fn to_leaves(ends: &[u32], steps: usize, tree: &[Step]) -> Self {
-        let mut from = Box::new([0; 256]);
-        from[..ends.len()].copy_from_slice(ends);
         let mut leaves = 0..;
         let slot = |step: &Step| if step.inner == 0 { leaves.next().unwrap_or(NO_SLOT) } else { NO_SLOT };
-        Self::new(from, steps, tree, tree.iter().map(slot).collect())
+        Self::new(ends, steps, tree, tree.iter().map(slot).collect())
     }
 
     /// The feature that a node's word asks for.

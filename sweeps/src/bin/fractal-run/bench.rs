@@ -162,7 +162,9 @@ pub(crate) fn run(args: BenchArgs) -> Result<ExitCode> {
         say("1 to N threads and workers");
         let most = args.most.unwrap_or(facts.logical_cpus.max(1));
         let points = runs::scaling(&mut bench, &spec, repeats, most)?;
-        report.side_by_side = Some(runs::side_by_side(&spec, &points[0].run, repeats, facts.logical_cpus)?);
+        // Each keeps rows of its own: no more than were asked for.
+        let together = most.min(facts.logical_cpus);
+        report.side_by_side = Some(runs::side_by_side(&spec, &points[0].run, repeats, together)?);
         report.scaling = Some(points);
     }
     if wanted(Section::OnDisk) {

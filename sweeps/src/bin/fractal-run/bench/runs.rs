@@ -88,8 +88,8 @@ impl Bench {
 
     /// Of `repeats` runs of each spec the least of each time. The specs take turns: what a machine has besides, it has for
     /// all of them.
-    fn least<const N: usize>(&mut self, specs: [&RunSpec; N], repeats: u32) -> Result<[RunTime; N]> {
-        let least = self.least_of_all(&specs.map(RunSpec::clone), repeats)?;
+    fn least<const N: usize>(&mut self, specs: &[RunSpec; N], repeats: u32) -> Result<[RunTime; N]> {
+        let least = self.least_of_all(specs, repeats)?;
         Ok(least.try_into().unwrap_or_else(|_| unreachable!("a time for each spec")))
     }
 
@@ -158,7 +158,7 @@ pub(super) struct Whole {
 }
 
 pub(super) fn whole(bench: &mut Bench, spec: &RunSpec, parts: &Parts, repeats: u32, cpus: u32) -> Result<Whole> {
-    let [one_thread, all_threads] = bench.least([&with(spec, 1, 1), &with(spec, 1, cpus.max(1))], repeats)?;
+    let [one_thread, all_threads] = bench.least(&[with(spec, 1, 1), with(spec, 1, cpus.max(1))], repeats)?;
     let sum = parts.sum();
     let same = |run: &RunTime| run.model_hash.as_ref() == Some(&parts.model_hash);
     Ok(Whole {
@@ -245,11 +245,10 @@ pub(super) struct OnDisk {
 }
 
 pub(super) fn on_disk(bench: &mut Bench, spec: &RunSpec, train_rows: u64, repeats: u32) -> Result<OnDisk> {
-    let spec = with(spec, 1, 1);
-    let mut few = spec.clone();
+    let mut few = with(spec, 1, 1);
     let rows_in_memory = train_rows * (spec.data.schema.feature_names().len() as u64 + 1) / 10;
     few.topology.rows_in_memory = Some(rows_in_memory);
-    let [in_memory, on_disk] = bench.least([&spec, &few], repeats)?;
+    let [in_memory, on_disk] = bench.least(&[with(spec, 1, 1), few], repeats)?;
     let rtl = train_rows as f64 * f64::from(spec.forest.trees) * f64::from(spec.forest.depth);
     let ns_per_rtl = |run: &RunTime| run.phase(Phase::Train).cpu_s * 1e9 / rtl;
     Ok(OnDisk {
@@ -302,9 +301,9 @@ pub(super) struct SideBySide {
     pub(super) train_inflation: f64,
 }
 
-/// As many runs side by side as there are CPUs, at least two; `alone` is one without others.
-pub(super) fn side_by_side(spec: &RunSpec, alone: &RunTime, repeats: u32, cpus: u32) -> Result<SideBySide> {
-    let runs = cpus.max(2);
+/// `runs` at the same time, at least two; `alone` is one without others.
+pub(super) fn side_by_side(spec: &RunSpec, alone: &RunTime, repeats: u32, runs: u32) -> Result<SideBySide> {
+    let runs = runs.max(2);
     let spec = with(spec, 1, 1);
     let together = |_| -> Result<(f64, f64)> {
         let benches = (0..runs).map(|_| Bench::new()).collect::<Result<Vec<_>>>()?;

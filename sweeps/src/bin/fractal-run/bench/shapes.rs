@@ -2,8 +2,7 @@
 
 use anyhow::Result;
 use fractal_engine::forest::{
-    BinnedRows, Confusion, Forest, ForestParams, Grower, InstructionSet, Params, Scorer, Shape, Thresholds, Tree,
-    synthetic_rows,
+    BinnedRows, Confusion, Grower, InstructionSet, Params, Scorer, Shape, Tree, synthetic_forest, synthetic_rows,
 };
 use serde::Serialize;
 
@@ -91,25 +90,9 @@ fn one(wanted: &Wanted, scale: f64) -> Result<ShapeTime> {
     })
 }
 
-/// CPU seconds of scoring `rows`, whose bins are values, too.
+/// CPU seconds of scoring `rows` with what grew from them.
 fn score_cpu_s(shape: Shape, params: &Params, trees: Vec<Tree>, rows: &BinnedRows) -> f64 {
-    let between_bins = (1..shape.bins).map(|bin| bin as f64 - 0.5).collect();
-    let forest = Forest {
-        features: (0..shape.features).map(|feature| feature.to_string()).collect(),
-        thresholds: Thresholds { per_feature: vec![between_bins; shape.features] },
-        classes: (0..shape.classes as i64).collect(),
-        z_deviation: None,
-        params: ForestParams {
-            depth: params.trees.first().map_or(0, |tree| tree.depth.into()),
-            bins: shape.bins as u32,
-            features_per_node: params.features_per_node as u32,
-            min_instances: params.min_instances,
-            min_gain: params.min_gain,
-            seed: params.seed,
-        },
-        trees,
-    };
-    let mut scorer = Scorer::new(&forest, InstructionSet::detect());
+    let mut scorer = Scorer::new(&synthetic_forest(shape, params, trees), InstructionSet::detect());
     let mut confusion = Confusion::new(shape.classes);
     let mut watch = Watch::start();
     scorer.score(rows, None, &mut confusion);
